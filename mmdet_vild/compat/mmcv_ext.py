@@ -1,0 +1,130 @@
+"""Stand-in for ``mmcv._ext``, mmcv's compiled operators, made of torchvision's.
+
+For: mmcv without compiled operators (see ``mmcv_ext_finder.py``, which loads this file
+under the name ``mmcv._ext``). A two-stage detector needs ``nms`` and ``roi_align`` only.
+torchvision's give bit-identical results. The signatures are those that ``mmcv/ops``
+calls. Every other operator can be looked up, as ``mmcv.ops`` does when it is
+imported, and raises an error when it is called.
+
+This file imports nothing of ``mmdet_vild``: it is loaded while mmdet is imported.
+"""
+
+from collections.abc import Callable
+from typing import NoReturn
+
+import torch
+import torchvision  # also registers torch.ops.torchvision
+from torch import Tensor
+
+_HOW_TO = (
+    'Only nms and average roi_align are available without compiled operators, through '
+    'torchvision. For the others install compiled mmcv of the same version: '
+    '`pip uninstall mmcv-lite onedl-mmcv`, then `MMCV_WITH_OPS=1 pip install --no-binary mmcv '
+    '--no-build-isolation mmcv==2.1.0` (needs a compiler), or a prebuilt wheel for your torch '
+    'from https://mmcv.readthedocs.io/en/latest/get_started/installation.html.'
+)
+
+
+def __getattr__(name: str) -> Callable[..., NoReturn]:
+    if name.startswith('__'):
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+    def missing(*args: object, **kwargs: object) -> NoReturn:
+        raise NotImplementedError(f'mmcv has no compiled operator {name!r} here. {_HOW_TO}')
+
+    missing.__name__ = missing.__qualname__ = name
+    return missing
+
+
+def get_compiler_version() -> str:
+    """Return what ``mmcv.utils.collect_env`` reports as the compiler."""
+    return 'none (torchvision operators, by mmdet_vild)'
+
+
+def get_compiling_cuda_version() -> str:
+    """Return what ``mmcv.utils.collect_env`` reports as the CUDA compiler."""
+    return 'none (torchvision operators, by mmdet_vild)'
+
+
+def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
+    """Return the indices of the kept boxes, in descending order of score.
+
+    Args:
+        boxes: Shape (n, 4), (x1, y1, x2, y2).
+        scores: Shape (n,).
+        iou_threshold: Boxes overlapping a better one by more are dropped.
+        offset: 0, or 1 where a box from x1 to x2 is x2 - x1 + 1 wide.
+
+    Returns:
+        Tensor: Shape (k,), int64.
+    """
+    if offset:
+        boxes = torch.cat((boxes[:, :2], boxes[:, 2:] + offset), dim=1)
+    return torchvision.ops.nms(boxes, scores, iou_threshold)
+
+
+def roi_align_forward(
+    input: Tensor,
+    rois: Tensor,
+    output: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """Pool ``input`` (n, c, h, w) over ``rois`` (r, 5) into ``output`` (r, c, ah, aw)."""
+    _require_average(pool_mode, 'roi_align_forward')
+    pooled = torch.ops.torchvision.roi_align(
+        _computable(input),
+        _computable(rois),
+        spatial_scale,
+        aligned_height,
+        aligned_width,
+        sampling_ratio,
+        aligned,
+    )
+    output.copy_(pooled)
+
+
+def roi_align_backward(
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    grad_input: Tensor,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """Write the gradient of :func:`roi_align_forward` to ``grad_input`` (n, c, h, w)."""
+    _require_average(pool_mode, 'roi_align_backward')
+    grad = torch.ops.torchvision._roi_align_backward(
+        _computable(grad_output),
+        _computable(rois),
+        spatial_scale,
+        aligned_height,
+        aligned_width,
+        *grad_input.shape,
+        sampling_ratio,
+        aligned,
+    )
+    grad_input.copy_(grad)
+
+
+def _require_average(pool_mode: int, name: str) -> None:
+    if pool_mode != 1:
+        raise NotImplementedError(
+            f"mmcv has no compiled operator {name!r} with pool_mode='max' here. {_HOW_TO}"
+        )
+
+
+def _computable(tensor: Tensor) -> Tensor:
+    # torchvision has no bfloat16 kernel; mixed precision brings such tensors here.
+    return tensor.float() if tensor.dtype is torch.bfloat16 else tensor

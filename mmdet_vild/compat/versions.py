@@ -1,0 +1,54 @@
+"""Check that one supported family of packages is installed.
+
+``mmdet``, ``mmengine`` and ``mmcv`` come from OpenMMLab or from its maintained
+OneDL fork, under the same import names. ``setup.cfg`` cannot require either
+without overwriting the other, so a missing one is found here.
+"""
+
+import importlib
+import importlib.util
+import re
+
+# import name: (first supported version, first unsupported version)
+SUPPORTED = {
+    'mmengine': ('0.10.7', '1.0'),
+    'mmcv': ('2.1.0', '3.0'),
+    'mmdet': ('3.3.0', '4.0'),
+}
+
+_HOW_TO = (
+    'Install one family of packages: `pip install "mmdet_vild[openmmlab]"` for '
+    'OpenMMLab\'s or `pip install "mmdet_vild[onedl]"` for OneDL\'s, not both in one '
+    'environment. See docs/install.md.'
+)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return the release numbers of a version: ``'2.1.0rc4'`` is ``(2, 1, 0)``."""
+    numbers = tuple(int(part) for part in re.match(r'\d+(?:\.\d+)*', version)[0].split('.'))
+    return (*numbers, 0, 0)[:3]
+
+
+def check_versions() -> None:
+    """Raise a clear error unless all packages are there in supported versions.
+
+    Raises:
+        ImportError: If a package is missing or has an unsupported version.
+    """
+    for name in ('torchvision', *SUPPORTED):
+        if importlib.util.find_spec(name) is None:
+            raise ImportError(f'mmdet_vild needs {name}, which is not installed. {_HOW_TO}')
+    for name, (first, end) in SUPPORTED.items():
+        found = _read_version(name)
+        if not _numbers(first) <= _numbers(found) < _numbers(end):
+            raise ImportError(
+                f'mmdet_vild needs {name} >= {first}, < {end}, but found {name} {found}. {_HOW_TO}'
+            )
+
+
+def _read_version(name: str) -> str:
+    """Return ``__version__`` of a package of either family."""
+    try:
+        return importlib.import_module(f'{name}.version').__version__
+    except AssertionError as error:  # mmdet 3.3.0 checks mmengine and mmcv with asserts
+        raise ImportError(f'{error} {_HOW_TO}') from error
