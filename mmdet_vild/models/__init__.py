@@ -1,0 +1,17 @@
+"""ViLD's heads, classifier and loss, registered in mmdet's MODELS."""
+
+from .clip_text_classifier import CLIPTextClassifier
+from .tf_bbox_coder import TFDeltaXYWHBBoxCoder
+from .vild_bbox_head import ViLDBBoxHead
+from .vild_ensemble_bbox_head import ViLDEnsembleBBoxHead
+from .vild_image_distill_loss import ViLDImageDistillLoss
+from .vild_roi_head import ViLDRoIHead
+
+__all__ = [
+    'CLIPTextClassifier',
+    'TFDeltaXYWHBBoxCoder',
+    'ViLDBBoxHead',
+    'ViLDEnsembleBBoxHead',
+    'ViLDImageDistillLoss',
+    'ViLDRoIHead',
+]

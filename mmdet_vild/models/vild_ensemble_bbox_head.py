@@ -1,0 +1,67 @@
+"""The bbox head of ViLD-ensemble: one branch for words, another for the teacher's images."""
+
+import torch
+from mmdet.registry import MODELS
+from torch import Tensor
+from torch.nn.functional import softmax
+
+from .vild_bbox_head import ViLDBBoxHead
+
+
+@MODELS.register_module()
+class ViLDEnsembleBBoxHead(ViLDBBoxHead):
+    """Two branches with convs, FCs and projections of their own (ViLD, Sec. 3.4).
+
+    The text branch learns the classification and the boxes, the image branch the teacher's
+    image embeddings. Both classify, and their scores are combined by a geometric mean that
+    trusts the text branch on base categories and the image branch on novel ones.
+
+    Args:
+        ensemble_weight: lambda, the exponent of the trusted branch.
+        **kwargs: As :class:`ViLDBBoxHead`; both branches are built from them.
+
+    Raises:
+        ValueError: ``ensemble_weight`` is not between 0 and 1.
+    """
+
+    def __init__(self, ensemble_weight: float = 2 / 3, **kwargs) -> None:
+        if not 0 <= ensemble_weight <= 1:
+            raise ValueError(f'ensemble_weight must be between 0 and 1, found {ensemble_weight}')
+        super().__init__(**kwargs)
+        self.ensemble_weight = ensemble_weight
+        classifier = dict(self.cls_predictor_cfg, with_background=False)
+        self.image_branch = ViLDBBoxHead(
+            **dict(kwargs, with_reg=False, cls_predictor_cfg=classifier)
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of both branches side by side, and boxes.
+
+        Args:
+            x: (n, in_channels, 7, 7) RoI features.
+
+        Returns:
+            Logits (n, C + 1 + C), the text branch first, and box deltas (n, 4).
+        """
+        text_logits, bbox_pred = super().forward(x)
+        image_logits, _ = self.image_branch(x)
+        return torch.cat([text_logits, image_logits], dim=1), bbox_pred
+
+    def forward_distill(self, x: Tensor, num_distill: int) -> tuple[Tensor, Tensor, Tensor]:
+        """As :meth:`ViLDBBoxHead.forward_distill`, the distillation RoIs in the image branch."""
+        num_sampled = len(x) - num_distill
+        text_logits, bbox_pred = super().forward(x[:num_sampled])
+        embeddings, _ = self.image_branch.embed(x[num_sampled:])
+        return text_logits, bbox_pred, embeddings
+
+    def class_scores(self, cls_score: Tensor) -> Tensor:
+        """Geometric means (n, C) of both branches' probabilities (ViLD, Eq. 5)."""
+        text_logits, image_logits = cls_score.split(
+            [self.num_classes + 1, self.num_classes], dim=1
+        )
+        # Only the text branch's softmax includes background.
+        text = softmax(text_logits, dim=1)[:, : self.num_classes]
+        image = softmax(image_logits, dim=1)
+        novel = self.fc_cls.novel
+        text_weight = torch.where(novel, 1 - self.ensemble_weight, self.ensemble_weight)
+        return text**text_weight * image ** (1 - text_weight)

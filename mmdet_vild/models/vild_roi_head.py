@@ -1,0 +1,110 @@
+"""The RoI head of every variant of ViLD."""
+
+import torch
+from mmdet.models.roi_heads import StandardRoIHead
+from mmdet.models.task_modules.samplers import SamplingResult
+from mmdet.registry import MODELS
+from mmdet.structures import SampleList
+from mmdet.structures.bbox import bbox2roi
+from mmdet.utils import ConfigType, InstanceList
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from .vild_bbox_head import ViLDBBoxHead
+
+
+@MODELS.register_module()
+class ViLDRoIHead(StandardRoIHead):
+    """mmdet's standard RoI head, also taught by the teacher's region embeddings.
+
+    ============== ========================== ======================= =================
+    variant        bbox_head                  its classifier          distill_loss
+    ============== ========================== ======================= =================
+    ViLD-text      ``ViLDBBoxHead``                                   none
+    ViLD-image     ``ViLDBBoxHead``           with_background=False   ViLDImageDistillLoss
+    ViLD           ``ViLDBBoxHead``                                   ViLDImageDistillLoss
+    ViLD-ensemble  ``ViLDEnsembleBBoxHead``                           ViLDImageDistillLoss
+    ============== ========================== ======================= =================
+
+    In training the distillation RoIs join the sampled RoIs in one RoIAlign and one pass of the
+    bbox head (ViLD, Fig. 3). They come with the sample, as ``distill_instances`` with ``bboxes``
+    (m, 4) in pixels of the network's input and ``embeddings`` (m, D): see
+    :class:`mmdet_vild.datasets.CLIPCropEmbedding`.
+
+    Args:
+        distill_loss: Config of :class:`ViLDImageDistillLoss`; None for ViLD-text.
+        **kwargs: As :class:`mmdet.models.roi_heads.StandardRoIHead`.
+    """
+
+    def __init__(self, distill_loss: ConfigType | None = None, **kwargs) -> None:
+        super().__init__(**kwargs)
+        if not isinstance(self.bbox_head, ViLDBBoxHead):
+            raise TypeError(
+                'the bbox_head of ViLDRoIHead must be a ViLDBBoxHead or a ViLDEnsembleBBoxHead, '
+                f'found {type(self.bbox_head).__name__}'
+            )
+        self.distill_loss = None if distill_loss is None else MODELS.build(distill_loss)
+        self._distill_instances: list[InstanceData] | None = None
+
+    def loss(
+        self, x: tuple[Tensor], rpn_results_list: InstanceList, batch_data_samples: SampleList
+    ) -> dict:
+        """As :meth:`mmdet.models.roi_heads.StandardRoIHead.loss`, plus ``loss_distill``.
+
+        Raises:
+            ValueError: A sample has no ``distill_instances``, or those of another teacher than
+                the one that encoded the vocabulary.
+        """
+        if self.distill_loss is None:
+            return super().loss(x, rpn_results_list, batch_data_samples)
+        # mmdet hands only the sampled RoIs on to bbox_loss, so the others wait here.
+        self._distill_instances = [self._checked(sample) for sample in batch_data_samples]
+        try:
+            return super().loss(x, rpn_results_list, batch_data_samples)
+        finally:
+            self._distill_instances = None
+
+    def _checked(self, data_sample: InstanceData) -> InstanceData:
+        instances = data_sample.get('distill_instances')
+        if instances is None:
+            raise ValueError(
+                'a training sample has no distill_instances; add CLIPCropEmbedding, and '
+                'PackViLDInputs in place of PackDetInputs, to the end of the train pipeline, or '
+                'train ViLD-text with distill_loss=None'
+            )
+        if instances.teacher != self.bbox_head.teacher:
+            raise ValueError(
+                f'the region embeddings come from the teacher {instances.teacher}, the text '
+                f'embeddings from {self.bbox_head.teacher}; both must come from one teacher'
+            )
+        return instances
+
+    def _bbox_forward(self, x: tuple[Tensor], rois: Tensor) -> dict:
+        """mmdet's; in training the distillation RoIs go along, to ``distill_embeddings``."""
+        if self._distill_instances is None:
+            return super()._bbox_forward(x, rois)
+        distill_rois = bbox2roi([instances.bboxes for instances in self._distill_instances])
+        features = self.bbox_roi_extractor(
+            x[: self.bbox_roi_extractor.num_inputs], torch.cat([rois, distill_rois.to(rois)])
+        )
+        if self.with_shared_head:
+            features = self.shared_head(features)
+        cls_score, bbox_pred, embeddings = self.bbox_head.forward_distill(
+            features, len(distill_rois)
+        )
+        return dict(
+            cls_score=cls_score,
+            bbox_pred=bbox_pred,
+            bbox_feats=features[: len(rois)],
+            distill_embeddings=embeddings,
+        )
+
+    def bbox_loss(self, x: tuple[Tensor], sampling_results: list[SamplingResult]) -> dict:
+        """mmdet's, plus the distillation loss (ViLD, Eq. 4)."""
+        results = super().bbox_loss(x, sampling_results)
+        if self._distill_instances is not None:
+            teacher = torch.cat([instances.embeddings for instances in self._distill_instances])
+            results['loss_bbox']['loss_distill'] = self.distill_loss(
+                results['distill_embeddings'], teacher
+            )
+        return results

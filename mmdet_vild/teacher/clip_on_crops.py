@@ -1,0 +1,75 @@
+"""The slow baseline: the teacher itself classifies every region."""
+
+from mmdet.models.detectors import TwoStageDetector
+from mmdet.models.layers import multiclass_nms
+from mmdet.registry import MODELS, TASK_UTILS
+from mmdet.structures import SampleList
+from mmengine.structures import InstanceData
+from torch import Tensor
+from torch.nn.functional import pad, softmax
+
+from .original_image import original_image, to_original
+
+
+@MODELS.register_module()
+class CLIPOnCrops(TwoStageDetector):
+    """CLIP on cropped regions (ViLD, Sec. 3.1).
+
+    A detector trained on base categories proposes regions and refines them with its
+    class-agnostic boxes; the teacher crops each, encodes it and compares it with the words; the
+    class-agnostic masks are the detector's. Run it on the checkpoint of ViLD-text.
+
+    Args:
+        teacher: Config of :class:`OpenCLIPTeacher`, the one that encoded the vocabulary.
+        with_objectness: Whether scores are multiplied with the RPN's objectness, geometrically.
+        **kwargs: As the detector that the checkpoint belongs to.
+
+    Raises:
+        ValueError: Another teacher encoded the vocabulary.
+    """
+
+    def __init__(self, teacher: dict, with_objectness: bool = False, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.teacher = TASK_UTILS.build(teacher)
+        self.with_objectness = with_objectness
+        expected = self.roi_head.bbox_head.teacher
+        if self.teacher.identity != expected:
+            raise ValueError(
+                f'the teacher is {self.teacher.identity}, but {expected} encoded the vocabulary'
+            )
+
+    def predict(
+        self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True
+    ) -> SampleList:
+        """Propose, crop and classify; see :meth:`TwoStageDetector.predict`."""
+        features = self.extract_feat(batch_inputs)
+        proposals = self.rpn_head.predict(features, batch_data_samples, rescale=False)
+        metas = [data_sample.metainfo for data_sample in batch_data_samples]
+        regions = self.roi_head.predict_bbox(features, metas, proposals, rcnn_test_cfg=None)
+        self.teacher.to(batch_inputs.device)
+        results = [
+            self._classify(region.bboxes.view(-1, 4), proposal.scores, data_sample)
+            for region, proposal, data_sample in zip(regions, proposals, batch_data_samples)
+        ]
+        if self.roi_head.with_mask:
+            results = self.roi_head.predict_mask(features, metas, results, rescale=rescale)
+        elif rescale:
+            for result, data_sample in zip(results, batch_data_samples):
+                result.bboxes = to_original(result.bboxes, data_sample)
+        return self.add_pred_to_datasample(batch_data_samples, results)
+
+    def _classify(self, boxes: Tensor, objectness: Tensor, data_sample) -> InstanceData:
+        classifier = self.roi_head.bbox_head.fc_cls
+        embeddings = self.teacher.encode_crops(
+            original_image(data_sample), to_original(boxes, data_sample)
+        ).to(boxes)
+        words = classifier.text_embeddings
+        scores = softmax(embeddings @ words.t() / classifier.temperature, dim=1)
+        if self.with_objectness:
+            scores = (scores * objectness[:, None]).sqrt()
+        cfg = self.roi_head.test_cfg
+        # multiclass_nms expects a last column for background, and ignores it.
+        dets, labels = multiclass_nms(
+            boxes, pad(scores, (0, 1)), cfg.score_thr, cfg.nms, cfg.max_per_img
+        )
+        return InstanceData(bboxes=dets[:, :4], scores=dets[:, 4], labels=labels)

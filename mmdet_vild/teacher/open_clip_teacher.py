@@ -1,0 +1,242 @@
+"""The teacher: a frozen CLIP-like model that embeds words and image regions in one space."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmdet.registry import TASK_UTILS
+from mmengine.logging import MMLogger
+from torch import Tensor
+from torch.nn.functional import normalize
+from torchvision.transforms.v2.functional import InterpolationMode, resize
+
+from mmdet_vild.vocabulary import VILD_TEMPLATES, TextEmbeddings, fill_templates, is_novel
+
+#: A region is seen at its own size and with half as much context again (ViLD, Sec. 3.3).
+CROP_SCALES = (1.0, 1.5)
+
+
+@TASK_UTILS.register_module()
+class OpenCLIPTeacher:
+    """Any open_clip model, by name and weights.
+
+    Args:
+        model_name: An open_clip model name, such as ``'ViT-B-32-quickgelu'``, or
+            ``'mini-clip'``, the small one that the demo trains.
+        pretrained: An open_clip tag, such as ``'openai'``, or the path of a weights file. Without
+            it the weights are random, which is only good for tests.
+        model_config: A JSON model config of open_clip, or a folder of them, to register first.
+        device: Where it computes.
+        batch_size: How many crops or texts go through it at once.
+
+    Raises:
+        ValueError: open_clip knows neither the model nor the weights.
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        pretrained: str | None = None,
+        model_config: str | None = None,
+        device: str = 'cpu',
+        batch_size: int = 256,
+    ) -> None:
+        import open_clip
+
+        _register_model_configs(model_config)
+        if model_name not in open_clip.list_models():
+            raise ValueError(
+                f'open_clip has no model {model_name!r}; open_clip.list_models() names those it '
+                'has, and model_config registers a JSON file of your own'
+            )
+        _check_pretrained(model_name, pretrained)
+        self.model = open_clip.create_model(
+            model_name, pretrained=pretrained, device=device, require_pretrained=bool(pretrained)
+        )
+        self.model.eval().requires_grad_(False)
+        self.tokenizer = open_clip.get_tokenizer(model_name)
+        self.model_name = model_name
+        self.device = torch.device(device)
+        self.batch_size = batch_size
+        if pretrained is None:
+            MMLogger.get_current_instance().warning(
+                'the teacher %s has random weights: name an open_clip tag or a file in '
+                '"pretrained"',
+                model_name,
+            )
+
+        visual = self.model.visual
+        size = visual.image_size
+        self.input_size = (size, size) if isinstance(size, int) else tuple(size)
+        stats = [getattr(visual, key, None) for key in ('image_mean', 'image_std')]
+        mean = stats[0] or open_clip.OPENAI_DATASET_MEAN
+        std = stats[1] or open_clip.OPENAI_DATASET_STD
+        self._mean = torch.tensor(mean).view(3, 1, 1)
+        self._std = torch.tensor(std).view(3, 1, 1)
+        self.identity = f'{model_name}@{_weights_hash(self.model)}'
+        self.embed_dims = self.encode_texts(['a']).shape[1]
+
+    def to(self, device: str | torch.device) -> 'OpenCLIPTeacher':
+        """Move the model; returns the teacher itself."""
+        if torch.device(device) != self.device:
+            self.device = torch.device(device)
+            self.model.to(self.device)
+        return self
+
+    @property
+    def temperature(self) -> float:
+        """float: 1 / the scale that the teacher learned for its cosine similarities."""
+        return 1 / self.model.logit_scale.exp().item()
+
+    @torch.no_grad()
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Encode texts as they are.
+
+        Args:
+            texts: n texts.
+
+        Returns:
+            (n, D) float32 on the CPU, L2-normalised.
+        """
+        chunks = [
+            self.model.encode_text(
+                self.tokenizer(list(texts[i : i + self.batch_size])).to(self.device)
+            )
+            .float()
+            .cpu()
+            for i in range(0, len(texts), self.batch_size)
+        ]
+        return normalize(torch.cat(chunks), dim=1)
+
+    def encode_categories(
+        self, categories: Sequence[dict], templates: Sequence[str] = VILD_TEMPLATES
+    ) -> TextEmbeddings:
+        """Encode a vocabulary with the prompt ensemble (ViLD, Sec. 3.2).
+
+        The embeddings of all prompts of all synonyms of a category are L2-normalised, averaged
+        within each synonym, normalised, averaged over the synonyms and normalised again.
+
+        Args:
+            categories: As :func:`mmdet_vild.vocabulary.load_categories` returns them.
+            templates: Prompt templates; see :func:`mmdet_vild.vocabulary.fill_templates`.
+
+        Returns:
+            The text embeddings, in the order of ``categories``.
+        """
+        prompts = [
+            prompt
+            for category in categories
+            for synonym in category['synonyms']
+            for prompt in fill_templates(synonym, templates)
+        ]
+        per_synonym = self.encode_texts(prompts).view(-1, len(templates), self.embed_dims)
+        per_synonym = normalize(per_synonym.mean(1), dim=1)
+        counts = [len(category['synonyms']) for category in categories]
+        embeddings = torch.stack([rows.mean(0) for rows in per_synonym.split(counts)])
+        return TextEmbeddings(
+            embeddings=normalize(embeddings, dim=1).numpy(),
+            names=tuple(category['name'] for category in categories),
+            novel=np.array([is_novel(category) for category in categories]),
+            teacher=self.identity,
+        )
+
+    @torch.no_grad()
+    def encode_crops(self, image: np.ndarray, boxes: np.ndarray | Tensor) -> Tensor:
+        """Embed regions of an image (ViLD, Sec. 3.3).
+
+        Each region is cropped at 1x and 1.5x the box (same centre, clipped to the image), resized
+        to the input of the teacher, and encoded; the two embeddings are added and L2-normalised.
+
+        Args:
+            image: (H, W, 3) uint8, BGR as mmcv loads it.
+            boxes: (n, 4), ``x1, y1, x2, y2`` in pixels of that image.
+
+        Returns:
+            (n, D) float32 on the CPU, L2-normalised.
+
+        Raises:
+            ValueError: The image or the boxes have another form.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise ValueError(
+                f'expected an image of shape (H, W, 3) and type uint8, found {image.shape} and '
+                f'{image.dtype}'
+            )
+        boxes = torch.as_tensor(boxes, dtype=torch.float32).cpu()
+        if boxes.ndim != 2 or boxes.shape[1] != 4:
+            raise ValueError(f'expected boxes of shape (n, 4), found {tuple(boxes.shape)}')
+        if not len(boxes):
+            return torch.zeros(0, self.embed_dims)
+        rgb = torch.from_numpy(np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1)))
+        rgb = rgb.to(self.device)
+        windows = torch.cat([crop_windows(boxes, s, image.shape[:2]) for s in CROP_SCALES])
+        mean, std = self._mean.to(self.device), self._std.to(self.device)
+        chunks = []
+        for part in windows.split(self.batch_size):
+            crops = torch.stack([self._resized(rgb, window) for window in part.tolist()])
+            chunks.append(self.model.encode_image((crops.float() / 255 - mean) / std).float())
+        embeddings = torch.cat(chunks).view(len(CROP_SCALES), len(boxes), -1).sum(0)
+        return normalize(embeddings, dim=1).cpu()
+
+    def _resized(self, rgb: Tensor, window: list[int]) -> Tensor:
+        x1, y1, x2, y2 = window
+        return resize(
+            rgb[:, y1:y2, x1:x2], list(self.input_size), InterpolationMode.BICUBIC, antialias=True
+        )
+
+
+def crop_windows(boxes: Tensor, scale: float, image_size: tuple[int, int]) -> Tensor:
+    """Whole-pixel windows around boxes, at least one pixel wide and high, inside the image.
+
+    Args:
+        boxes: (n, 4), ``x1, y1, x2, y2``.
+        scale: How much larger than the box, about the same centre.
+        image_size: (height, width).
+
+    Returns:
+        (n, 4) int64, ``x1, y1, x2, y2`` with exclusive ends.
+    """
+    height, width = image_size
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    half = (boxes[:, 2:] - boxes[:, :2]) / 2 * scale
+    limit = torch.tensor([width, height])
+    start = (centre - half).floor().long().clamp(min=0).minimum(limit - 1)
+    end = (centre + half).ceil().long().minimum(limit).maximum(start + 1)
+    return torch.cat([start, end], dim=1)
+
+
+def _register_model_configs(model_config: str | None) -> None:
+    import open_clip
+
+    own = Path(__file__).parent / 'model_configs'
+    for path in (own, *([Path(model_config)] if model_config else [])):
+        if not path.exists():
+            raise FileNotFoundError(f'there is no open_clip model config at {path}')
+        open_clip.add_model_config(path)
+
+
+def _check_pretrained(model_name: str, pretrained: str | None) -> None:
+    import open_clip
+
+    if not pretrained or Path(pretrained).is_file():
+        return
+    tags = open_clip.list_pretrained_tags_by_model(model_name)
+    # open_clip takes a tag in any case and with '_' for '-', e.g. 'laion2b_s34b_b79k'.
+    known = {tag.lower().replace('-', '_') for tag in tags}
+    if pretrained.lower().replace('-', '_') not in known:
+        raise ValueError(
+            f'{pretrained!r} is neither a file nor one of the weights that open_clip has for '
+            f'{model_name}: {tags}'
+        )
+
+
+def _weights_hash(model: torch.nn.Module) -> str:
+    """16 hex digits that depend on every weight, and not on the file they came from."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy().data if flat.numel() else b'')
+    return digest.hexdigest()[:16]

@@ -1,0 +1,14 @@
+"""Category names, base / novel splits, prompt templates and text-embedding files."""
+
+from .categories import is_novel, load_categories
+from .prompts import VILD_TEMPLATES, fill_templates, readable_name
+from .text_embeddings import TextEmbeddings
+
+__all__ = [
+    'VILD_TEMPLATES',
+    'TextEmbeddings',
+    'fill_templates',
+    'is_novel',
+    'load_categories',
+    'readable_name',
+]

@@ -1,0 +1,81 @@
+"""Category lists: names, synonyms and the base / novel split."""
+
+import json
+from pathlib import Path
+
+#: Frequency groups of LVIS v1. Rare categories are the novel ones (ViLD, Sec. 4.1).
+FREQUENCIES = ('f', 'c', 'r')
+NOVEL_FREQUENCY = 'r'
+
+
+def load_categories(path: str) -> list[dict]:
+    """Read the categories of a vocabulary, in label order.
+
+    Args:
+        path: One of
+
+            - a vocabulary: a JSON list of LVIS-style category dicts. ``name`` is required;
+              ``synonyms`` (default: the name), ``frequency`` (``'r'`` is novel; default: not novel)
+              and ``id`` (default: position + 1) are optional;
+            - an LVIS or COCO annotation file, whose ``categories`` are taken in id order;
+            - a ``.txt`` file, one name a line.
+
+    Returns:
+        A dict a category with ``id``, ``name``, ``synonyms`` and ``frequency``, in label order.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is none of the above, is empty, or a category is malformed or
+            occurs twice.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(f'there is no vocabulary file at {path}')
+    text = file.read_text(encoding='utf-8')
+    if file.suffix == '.txt':
+        raw = [{'name': line.strip()} for line in text.splitlines() if line.strip()]
+    else:
+        try:
+            raw = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f'{path} is not valid JSON: {error}') from error
+        if isinstance(raw, dict) and isinstance(raw.get('categories'), list):
+            raw = sorted(raw['categories'], key=lambda category: category['id'])
+    if not isinstance(raw, list) or not raw:
+        raise ValueError(
+            f'{path} holds no categories; expected a JSON list of category dicts, an annotation '
+            'file with a "categories" list, or a .txt file with one name a line'
+        )
+    categories = [_check(category, index, path) for index, category in enumerate(raw)]
+    names = [category['name'] for category in categories]
+    repeated = sorted({name for name in names if names.count(name) > 1}) if len(
+        set(names)
+    ) < len(names) else []
+    if repeated:
+        raise ValueError(f'{path} names these categories more than once: {repeated}')
+    return categories
+
+
+def _check(category: object, index: int, path: str) -> dict:
+    where = f'category {index} of {path}'
+    if not isinstance(category, dict) or not isinstance(category.get('name'), str):
+        raise ValueError(f'{where} has no "name": found {category!r}')
+    if not category['name'].strip():
+        raise ValueError(f'{where} has an empty name')
+    synonyms = category.get('synonyms') or [category['name']]
+    if not isinstance(synonyms, list) or not all(isinstance(s, str) and s for s in synonyms):
+        raise ValueError(f'{where}: "synonyms" must be a list of texts, found {synonyms!r}')
+    frequency = category.get('frequency')
+    if frequency is not None and frequency not in FREQUENCIES:
+        raise ValueError(f'{where}: "frequency" must be one of {FREQUENCIES}, found {frequency!r}')
+    return {
+        'id': category.get('id', index + 1),
+        'name': category['name'],
+        'synonyms': synonyms,
+        'frequency': frequency,
+    }
+
+
+def is_novel(category: dict) -> bool:
+    """Whether a category is novel, that is rare in LVIS's sense."""
+    return category['frequency'] == NOVEL_FREQUENCY

@@ -1,0 +1,77 @@
+"""Prompt templates and the way a category name is put into them (ViLD, Sec. 3.2)."""
+
+from collections.abc import Sequence
+
+_ARTICLES = ('{article}', 'the')
+
+#: The 63 templates of the ViLD prompt ensemble. ``{article}`` becomes "a" or "an", ``{}`` the name.
+VILD_TEMPLATES: tuple[str, ...] = (
+    *(f'There is {a} {{}} in the scene.' for a in _ARTICLES),
+    *(f'a photo of {a} {{}} in the scene.' for a in (*_ARTICLES, 'one')),
+    *(f'itap of {a} {{}}.' for a in (*_ARTICLES, 'my')),
+    *(f'a photo of {a} {{}}.' for a in (*_ARTICLES, 'my', 'one', 'many')),
+    *(
+        f'a {look} photo of {a} {{}}.'
+        for look in (
+            'good',
+            'bad',
+            'bright',
+            'dark',
+            'low resolution',
+            'cropped',
+            'close-up',
+            'jpeg corrupted',
+            'blurry',
+            'pixelated',
+            'black and white',
+        )
+        for a in _ARTICLES
+    ),
+    *(
+        f'a photo of {a} {quality} {{}}.'
+        for quality in (
+            'nice',
+            'cool',
+            'weird',
+            'small',
+            'large',
+            'clean',
+            'dirty',
+            'hard to see',
+        )
+        for a in ('a', 'the')
+    ),
+    *(f'{a} {kind} {{}}.' for kind in ('plastic', 'toy', 'plushie', 'cartoon') for a in ('a', 'the')),
+    'an embroidered {}.',
+    'the embroidered {}.',
+    'a painting of a {}.',
+    'a painting of the {}.',
+)
+
+
+def readable_name(name: str) -> str:
+    """Turn a dataset's category name into words: ``'tow_truck'`` becomes ``'tow truck'``."""
+    return name.replace('_', ' ').replace('/', ' or ').lower().strip()
+
+
+def fill_templates(name: str, templates: Sequence[str] = VILD_TEMPLATES) -> list[str]:
+    """Put one category name into every template.
+
+    Args:
+        name: A category name as the dataset writes it.
+        templates: Texts with ``{}`` for the name and, optionally, ``{article}`` for "a" or "an".
+
+    Returns:
+        One prompt a template, in the order of the templates.
+
+    Raises:
+        ValueError: The name is empty, or a template has no place for it.
+    """
+    words = readable_name(name)
+    if not words:
+        raise ValueError('found an empty category name; every category needs a name to encode')
+    missing = [template for template in templates if '{}' not in template]
+    if missing:
+        raise ValueError(f'these prompt templates have no "{{}}" for the category name: {missing}')
+    article = 'an' if words[0] in 'aeiou' else 'a'
+    return [t.replace('{article}', article).replace('{}', words) for t in templates]

@@ -1,0 +1,100 @@
+"""The text-embedding file: what a vocabulary looks like to the detector."""
+
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+_FIELDS = ('embeddings', 'names', 'novel', 'teacher')
+
+
+@dataclass(frozen=True)
+class TextEmbeddings:
+    """Text embeddings of a vocabulary, with what is needed to use them safely.
+
+    Attributes:
+        embeddings: (C, D) float32, one row a category in label order.
+        names: The C category names in label order.
+        novel: (C,) bool, the categories that nobody annotated for training.
+        teacher: Which model with which weights encoded them
+            (:attr:`mmdet_vild.teacher.OpenCLIPTeacher.identity`).
+
+    Raises:
+        ValueError: The parts do not fit together, or an embedding is zero or not finite.
+    """
+
+    embeddings: np.ndarray
+    names: tuple[str, ...]
+    novel: np.ndarray
+    teacher: str
+
+    def __post_init__(self) -> None:
+        embeddings = np.asarray(self.embeddings, dtype=np.float32)
+        novel = np.asarray(self.novel, dtype=bool)
+        names = tuple(str(name) for name in self.names)
+        if embeddings.ndim != 2 or not embeddings.size:
+            raise ValueError(f'embeddings must have shape (C, D), found {embeddings.shape}')
+        if len(names) != len(embeddings) or novel.shape != (len(names),):
+            raise ValueError(
+                f'found {len(embeddings)} embeddings, {len(names)} names and a novel mask of '
+                f'shape {novel.shape}; expected one of each a category'
+            )
+        if len(set(names)) < len(names):
+            raise ValueError(f'category names must be unique, found {_repeated(names)} repeatedly')
+        norms = np.linalg.norm(embeddings, axis=1)
+        bad = [names[i] for i in np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))]
+        if bad:
+            raise ValueError(f'the embeddings of {bad} are zero or not finite; encode them again')
+        object.__setattr__(self, 'embeddings', embeddings)
+        object.__setattr__(self, 'names', names)
+        object.__setattr__(self, 'novel', novel)
+
+    @property
+    def embed_dims(self) -> int:
+        """int: the teacher's embedding width D."""
+        return self.embeddings.shape[1]
+
+    def save(self, path: str) -> None:
+        """Write the file, replacing an older one only when the new one is complete."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f'{target.name}.{os.getpid()}.partial')
+        with open(partial, 'wb') as file:
+            np.savez(
+                file,
+                embeddings=self.embeddings,
+                names=np.array(self.names),
+                novel=self.novel,
+                teacher=np.array(self.teacher),
+            )
+        os.replace(partial, target)
+
+    @classmethod
+    def load(cls, path: str) -> 'TextEmbeddings':
+        """Read a text-embedding file; nothing in it can execute code.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: The file is damaged or was not written by :meth:`save`.
+        """
+        if not Path(path).is_file():
+            raise FileNotFoundError(
+                f'there is no text-embedding file at {path}; write one with '
+                'tools/encode_vocabulary.py'
+            )
+        try:
+            with np.load(path, allow_pickle=False) as data:
+                parts = {field: data[field] for field in _FIELDS}
+        except (KeyError, ValueError, OSError, zipfile.BadZipFile, AttributeError) as error:
+            raise ValueError(
+                f'{path} is not a text-embedding file ({error}); expected an .npz with '
+                f'{_FIELDS}, as tools/encode_vocabulary.py writes it'
+            ) from error
+        return cls(parts['embeddings'], tuple(parts['names'].tolist()), parts['novel'],
+                   str(parts['teacher']))
+
+
+def _repeated(names: tuple[str, ...]) -> list[str]:
+    return sorted({name for name in names if names.count(name) > 1})

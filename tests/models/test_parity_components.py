@@ -1,0 +1,209 @@
+"""The pieces against the numbers of the authors' own implementation.
+
+``VILD_PARITY_DIR`` names a folder with ``components_*.npz``; the tests run over every file in it.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmdet.utils import register_all_modules
+from mmengine.config import ConfigDict
+
+from mmdet_vild.vocabulary import TextEmbeddings
+
+register_all_modules()
+_DEFAULT = Path(__file__).parents[3] / 'shared' / 'parity'
+_FOLDER = Path(os.environ.get('VILD_PARITY_DIR', _DEFAULT))
+_FILES = sorted(_FOLDER.glob('components_*.npz'))
+if not _FILES:
+    pytest.skip(
+        f'no components_*.npz in {_FOLDER}; set VILD_PARITY_DIR to the folder that holds them',
+        allow_module_level=True,
+    )
+
+
+@pytest.fixture(params=_FILES, ids=lambda path: path.stem)
+def parity(request) -> dict:
+    with np.load(request.param) as data:
+        return dict(data)
+
+
+@pytest.fixture
+def vocabulary(parity, tmp_path) -> str:
+    words = parity['text_embeddings']
+    novel = np.zeros(len(words), bool)
+    novel[parity['novel_labels']] = True
+    names = tuple(f'category {i}' for i in range(len(words)))
+    path = str(tmp_path / 'text.npz')
+    TextEmbeddings(words, names, novel, 'authors').save(path)
+    return path
+
+
+def assert_close(found: torch.Tensor, expected: np.ndarray) -> None:
+    """Equal to 1e-5 of the largest value."""
+    found = found.detach().numpy()
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def build_head(parity: dict, vocabulary: str, ensemble: bool, prefix: str | None = None):
+    """The authors' head without convs and with one FC, holding their weights."""
+    categories, width = parity['text_embeddings'].shape
+    features = parity['head_vanilla_train/roi_features']
+    fc_out = parity['head_vanilla_train/weights/fc6/bias'].size
+    head = MODELS.build(
+        dict(
+            type='ViLDEnsembleBBoxHead' if ensemble else 'ViLDBBoxHead',
+            num_classes=categories,
+            num_shared_fcs=1,
+            in_channels=features.shape[-1],
+            roi_feat_size=features.shape[2],
+            fc_out_channels=fc_out,
+            cls_predictor_cfg=dict(
+                type='CLIPTextClassifier',
+                text_embeddings=vocabulary,
+                temperature=1 / float(parity['temperature']),
+            ),
+            bbox_coder=dict(type='TFDeltaXYWHBBoxCoder', target_stds=[0.1, 0.1, 0.2, 0.2]),
+        )
+    )
+    if prefix is None:
+        return head
+    weights = {
+        key.split('weights/')[1]: torch.from_numpy(value)
+        for key, value in parity.items()
+        if key.startswith(f'{prefix}/weights/')
+    }
+
+    def load(branch, fc: str, projection: str) -> None:
+        h, w, c = features.shape[2:]
+        # The authors flatten (H, W, C), mmdet (C, H, W).
+        kernel = weights[f'{fc}/kernel'].view(h, w, c, fc_out).permute(3, 2, 0, 1).flatten(1)
+        branch.shared_fcs[0][0].weight.data = kernel
+        branch.shared_fcs[0][0].bias.data = weights[f'{fc}/bias']
+        branch.fc_cls.projection.weight.data = weights[f'{projection}/kernel'].t()
+        branch.fc_cls.projection.bias.data = weights[f'{projection}/bias']
+
+    load(head, 'fc6', 'project-to-clip')
+    head.fc_cls.background.data = weights['background-class-predict/kernel'][:, 0]
+    xyxy = [1, 0, 3, 2]  # theirs predicts dy, dx, dh, dw
+    head.fc_reg.weight.data = weights['box-predict/kernel'].t()[xyxy]
+    head.fc_reg.bias.data = weights['box-predict/bias'][xyxy]
+    if ensemble:
+        load(head.image_branch, 'distill_fc6', 'distill-project-to-clip')
+    return head
+
+
+def background_first(logits: torch.Tensor) -> torch.Tensor:
+    return torch.cat([logits[:, -1:], logits[:, :-1]], dim=1)
+
+
+def xy(boxes: np.ndarray) -> torch.Tensor:
+    """(n, 4) y, x, y, x to x, y, x, y."""
+    return torch.from_numpy(boxes[:, [1, 0, 3, 2]])
+
+
+@pytest.mark.parametrize('mode', ['vanilla', 'double_branch'])
+@pytest.mark.parametrize('phase', ['train', 'test'])
+def test_head(parity, vocabulary, mode, phase):
+    prefix = f'head_{mode}_{phase}'
+    ensemble = mode == 'double_branch'
+    head = build_head(parity, vocabulary, ensemble, prefix)
+    # Novel logits are masked in the loss here and not in the head there; see test_cls_loss.
+    head.eval()
+    features = torch.from_numpy(parity[f'{prefix}/roi_features'])
+    batch, rois = features.shape[:2]
+    features = features.permute(0, 1, 4, 2, 3)
+    if phase == 'train':
+        distill = parity[f'{prefix}/distill_feat_outputs'].shape[1]
+        sampled = features[:, : rois - distill].flatten(0, 1)
+        rows = torch.cat([sampled, features[:, rois - distill :].flatten(0, 1)])
+        logits, deltas, embeddings = head.forward_distill(rows, batch * distill)
+        assert_close(
+            embeddings.view(batch, distill, -1), parity[f'{prefix}/distill_feat_outputs']
+        )
+        if ensemble:
+            logits = logits[:, : head.num_classes + 1]
+    else:
+        logits, deltas = head(features.flatten(0, 1))
+        if ensemble:
+            logits, image_logits = logits.split([head.num_classes + 1, head.num_classes], 1)
+            assert_close(
+                image_logits.view(batch, rois, -1), parity[f'{prefix}/distill_class_outputs']
+            )
+    expected = parity[f'{prefix}/class_outputs']
+    assert_close(background_first(logits).view(expected.shape), expected)
+    expected = parity[f'{prefix}/box_outputs']
+    dx, dy, dw, dh = deltas.unbind(1)
+    assert_close(torch.stack([dy, dx, dh, dw], 1).view(expected.shape), expected)
+
+
+def test_cls_loss(parity, vocabulary):
+    """Through the mask of CLIPTextClassifier and mmdet's loss."""
+    head = build_head(parity, vocabulary, ensemble=False)
+    head.train()
+    logits = torch.from_numpy(parity['cls_loss/logits']).flatten(0, 1)
+    # Embeddings whose similarities are these logits, so that the real classifier masks them.
+    classifier = head.fc_cls
+    classifier.text_embeddings = torch.eye(logits.shape[1])[:-1]
+    classifier.background.data = torch.eye(logits.shape[1])[-1]
+    logits = torch.cat([logits[:, 1:], logits[:, :1]], dim=1)
+    masked = classifier.classify(logits * classifier.temperature)
+    targets = torch.from_numpy(parity['cls_loss/targets']).flatten().long()
+    labels = torch.where(targets == 0, head.num_classes, targets - 1)
+    losses = head.loss(
+        masked,
+        torch.zeros(len(masked), 4),
+        torch.zeros(len(masked), 5),
+        labels,
+        torch.ones(len(masked)),
+        torch.zeros(len(masked), 4),
+        torch.zeros(len(masked), 4),
+    )
+    assert_close(losses['loss_cls'], parity['cls_loss/loss'])
+
+
+def test_distill_loss(parity):
+    loss = MODELS.build(dict(type='ViLDImageDistillLoss', loss_weight=1.0))
+    student, teacher, boxes = (
+        torch.from_numpy(parity[f'distill_loss/{key}']).flatten(0, 1)
+        for key in ('student', 'teacher', 'roi_boxes')
+    )
+    valid = (boxes > 0).any(dim=1)
+    expected = parity['distill_loss/loss_weight1']
+    assert_close(loss(student, teacher, valid), expected)
+    assert_close(loss(student[valid], teacher[valid]), expected)
+
+
+@pytest.mark.parametrize('mode', ['vanilla', 'double_branch'])
+def test_detections(parity, vocabulary, mode):
+    ensemble = mode == 'double_branch'
+    head = build_head(parity, vocabulary, ensemble).eval()
+    logits = torch.from_numpy(parity['detect/class_outputs'][0])
+    logits = torch.cat([logits[:, 1:], logits[:, :1]], dim=1)
+    if ensemble:
+        image_logits = torch.from_numpy(parity['detect/distill_class_outputs'][0])
+        logits = torch.cat([logits, image_logits], dim=1)
+    boxes = xy(parity['detect/anchor_boxes_yxyx'][0])
+    deltas = xy(parity['detect/box_deltas_dydxdhdw'][0])
+    count = int(parity[f'detect_{mode}/num_detections'][0])
+    result = head._predict_by_feat_single(
+        torch.cat([torch.zeros(len(boxes), 1), boxes], dim=1),
+        logits,
+        deltas,
+        dict(img_shape=tuple(parity['detect/image_hw'].tolist())),
+        rcnn_test_cfg=ConfigDict(
+            score_thr=0.0, nms=dict(type='nms', iou_threshold=0.5), max_per_img=30
+        ),
+    )
+    assert len(result) == count
+    np.testing.assert_array_equal(
+        result.labels.numpy() + 1, parity[f'detect_{mode}/detection_classes'][0, :count]
+    )
+    assert_close(result.scores, parity[f'detect_{mode}/detection_scores'][0, :count])
+    expected = xy(parity[f'detect_{mode}/detection_boxes'][0, :count])
+    assert_close(result.bboxes, expected.numpy())
