@@ -1,0 +1,111 @@
+"""The transform that attaches the teacher's region embeddings to a training sample."""
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmdet.registry import TASK_UTILS, TRANSFORMS
+
+from .geometry import box_areas, check_recorded_geometry, clip_boxes, project_boxes
+
+#: Rows narrower or lower than this many network-input pixels have vanished.
+MIN_SIZE = 1.0
+
+
+@TRANSFORMS.register_module()
+class CLIPCropEmbedding(BaseTransform):
+    """Attach offline proposals and the teacher's embeddings of them (ViLD, Sec. 3.3).
+
+    The boxes are projected once through everything that the pipeline did to the image, so put
+    this right before packing.
+
+    Required Keys:
+
+    - img_id, img_path, ori_shape, img_shape
+    - homography_matrix (absent if nothing moved the image)
+    - instances, gt_bboxes, gt_bboxes_labels (optional; they reveal unrecorded transforms)
+
+    Added Keys:
+
+    - distill_bboxes ((n, 4) float32, ``x1, y1, x2, y2`` in network-input pixels)
+    - distill_embeddings ((n, D) float32)
+    - distill_teacher (str, identity of the teacher)
+    - distill_frame (what the boxes were projected through, for ``PackViLDInputs`` to check)
+
+    Args:
+        store: Where the embeddings come from: an embedding store or its config, such as
+            ``dict(type='NpzEmbeddingStore', path='data/lvis/embeddings')``.
+        max_proposals: At most this many rows an image (the authors': 300).
+        order: ``'score'`` takes the rows of highest objectness, ``'random'`` draws them.
+        min_visible: Rows of which a smaller fraction than this is left in the image are dropped:
+            the teacher saw the whole region. 0 keeps whatever is left of a region, as the
+            authors do.
+
+    Raises:
+        ValueError: A parameter is out of range.
+    """
+
+    def __init__(
+        self,
+        store: dict,
+        max_proposals: int = 300,
+        order: str = 'score',
+        min_visible: float = 0.5,
+    ) -> None:
+        if order not in ('score', 'random'):
+            raise ValueError(f"order must be 'score' or 'random', found {order!r}")
+        if max_proposals < 1:
+            raise ValueError(f'max_proposals must be at least 1, found {max_proposals}')
+        if not 0 <= min_visible <= 1:
+            raise ValueError(f'min_visible must be between 0 and 1, found {min_visible}')
+        self.store = TASK_UTILS.build(store) if isinstance(store, dict) else store
+        self.max_proposals = max_proposals
+        self.order = order
+        self.min_visible = min_visible
+
+    def transform(self, results: dict) -> dict:
+        """Attach the embeddings.
+
+        Args:
+            results: Result dict of the data pipeline.
+
+        Returns:
+            The same dict with the added keys.
+
+        Raises:
+            FileNotFoundError, KeyError: The store lacks the image.
+            ValueError: The record does not fit the image, or a transform moved the pixels
+                without recording it.
+        """
+        check_recorded_geometry(results)
+        record = self.store.read(results)
+        matrix = results.get('homography_matrix')
+        projected = project_boxes(record.boxes, matrix)
+        boxes = clip_boxes(projected, results['img_shape'][:2])
+        keep = (boxes[:, 2:] - boxes[:, :2] >= MIN_SIZE).all(axis=1)
+        keep &= box_areas(boxes) >= self.min_visible * box_areas(projected)
+        rows = self._choose(np.flatnonzero(keep), record.scores)
+        results['distill_bboxes'] = boxes[rows].astype(np.float32)
+        results['distill_embeddings'] = record.embeddings[rows].astype(np.float32)
+        results['distill_teacher'] = self.store.teacher
+        results['distill_frame'] = frame_of(results)
+        return results
+
+    def _choose(self, rows: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """Choose at most ``max_proposals`` of the given rows."""
+        if self.order == 'random':
+            return np.random.permutation(rows)[: self.max_proposals]
+        return rows[np.argsort(-scores[rows], kind='stable')][: self.max_proposals]
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(store={self.store}, max_proposals={self.max_proposals}, '
+            f'order={self.order!r}, min_visible={self.min_visible})'
+        )
+
+
+def frame_of(results: dict) -> tuple:
+    """What fixes the place of boxes in the image: its shape and the recorded warp."""
+    matrix = results.get('homography_matrix')
+    return (
+        tuple(results['img_shape'][:2]),
+        None if matrix is None else tuple(np.asarray(matrix).ravel().tolist()),
+    )

@@ -1,0 +1,136 @@
+"""Where the boxes of an original image lie after a data pipeline has warped the image.
+
+MMDetection's Resize, RandomFlip, RandomCrop, Rotate, ShearX, ShearY, TranslateX and TranslateY
+multiply what they did into ``results['homography_matrix']``. RandomAffine, Expand,
+MinIoURandomCrop, RandomCenterCropPad, RandomShift, CenterCrop, Albu and the transforms that mix
+images leave no trace there; :func:`check_recorded_geometry` notices.
+"""
+
+import numpy as np
+from mmdet.structures.bbox import BaseBoxes
+
+#: Pixels by which rounding in the recorded transforms may move a box.
+TOLERANCE = 2.0
+
+
+def project_boxes(boxes: np.ndarray, matrix: np.ndarray | None) -> np.ndarray:
+    """Project boxes through a homography.
+
+    Args:
+        boxes: (n, 4), ``x1, y1, x2, y2``.
+        matrix: (3, 3), from original to network-input pixels; ``None`` is the identity.
+
+    Returns:
+        (n, 4) float64, the axis-aligned boxes around the four projected corners.
+    """
+    boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+    if matrix is None:
+        return boxes
+    corners = boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]  # (n, 4 corners, xy)
+    ones = np.ones((*corners.shape[:2], 1))
+    projected = np.concatenate([corners, ones], axis=2) @ np.asarray(matrix, dtype=np.float64).T
+    projected = projected[..., :2] / projected[..., 2:]
+    return np.concatenate([projected.min(axis=1), projected.max(axis=1)], axis=1)
+
+
+def clip_boxes(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """Clip (n, 4) boxes to an image of (height, width)."""
+    height, width = image_size
+    return np.clip(boxes, 0, [width, height, width, height])
+
+
+def box_areas(boxes: np.ndarray) -> np.ndarray:
+    """Areas of (n, 4) boxes, (n,)."""
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+def check_recorded_geometry(results: dict) -> None:
+    """Refuse a sample whose pixels were moved by a transform that did not record it.
+
+    Besides the sizes of the image, this compares the ground-truth boxes, which every transform
+    moves, with the projection of the annotations that they came from.
+
+    Args:
+        results: The dict that a data pipeline passes on, after its last geometric transform.
+
+    Raises:
+        ValueError: Something moved pixels without recording it in ``homography_matrix``.
+    """
+    matrix = results.get('homography_matrix')
+    height, width = results['img_shape'][:2]
+    ori_height, ori_width = results['ori_shape'][:2]
+    if 'img' in results and results['img'].shape[:2] != (height, width):
+        _refuse(
+            results,
+            f'the image is {results["img"].shape[:2]}, but img_shape says {(height, width)}',
+        )
+    if results.get('mix_results'):
+        _refuse(results, 'other images were mixed into it (mix_results)')
+    if matrix is None and results.get('flip'):
+        _refuse(results, 'it was flipped, but there is no homography_matrix')
+
+    axis_aligned = matrix is None or not np.any(np.abs(matrix[[0, 1], [1, 0]]) > 1e-6)
+    scale = np.ones(2) if matrix is None else np.sqrt((matrix[:2, :2] ** 2).sum(axis=0))
+    if axis_aligned:
+        # Cropping makes an image smaller than its projection; only padding makes it larger.
+        projected = scale * [ori_width, ori_height]
+        padded = 'pad_shape' in results
+        larger = np.any(np.array([width, height]) > projected + TOLERANCE)
+        smaller = matrix is None and (height < ori_height or width < ori_width)
+        if smaller or (larger and not padded):
+            _refuse(
+                results,
+                f'the recorded transforms take it from {(ori_height, ori_width)} to at most '
+                f'{tuple(projected[::-1].round(1).tolist())}, but its img_shape is '
+                f'{(height, width)}',
+            )
+    _check_ground_truth(results, matrix, axis_aligned, TOLERANCE * max(1.0, scale.max()))
+
+
+def _check_ground_truth(
+    results: dict, matrix: np.ndarray | None, axis_aligned: bool, tolerance: float
+) -> None:
+    """Every ground-truth box must lie in the projection of an annotation of its category.
+
+    It may be smaller, after cropping and erasing. Through rotations and shears MMDetection takes
+    the box around the box around the corners, so that only its rough place can be told.
+    """
+    boxes, labels = results.get('gt_bboxes'), results.get('gt_bboxes_labels')
+    instances = results.get('instances')
+    if boxes is None or labels is None or instances is None:
+        return
+    boxes = boxes.numpy() if isinstance(boxes, BaseBoxes) else np.asarray(boxes)
+    if boxes.shape[1:] != (4,):  # rotated boxes and the like
+        return
+    raw = project_boxes([instance['bbox'] for instance in instances], matrix)
+    raw_labels = np.array([instance['bbox_label'] for instance in instances], dtype=np.int64)
+    if axis_aligned:
+        found = boxes
+        margin = np.full((len(raw), 1), tolerance)
+    else:
+        found = np.tile((boxes[:, :2] + boxes[:, 2:]) / 2, 2)
+        margin = (raw[:, 2:] - raw[:, :2]).max(axis=1, keepdims=True, initial=tolerance)
+    inside = (found[:, None, :2] >= (raw[:, :2] - margin)).all(axis=2)
+    inside &= (found[:, None, 2:] <= (raw[:, 2:] + margin)).all(axis=2)
+    explained = (inside & (np.asarray(labels)[:, None] == raw_labels)).any(axis=1)
+    # What lies outside the image is clipped to a line or a point at its border.
+    degenerate = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf) < 1
+    if not (explained | degenerate).all():
+        index = int(np.flatnonzero(~(explained | degenerate))[0])
+        _refuse(
+            results,
+            f'its ground-truth box {boxes[index].round(1).tolist()} of label '
+            f'{int(labels[index])} is nowhere near where the recorded transforms take the '
+            'annotated boxes of that label',
+        )
+
+
+def _refuse(results: dict, found: str) -> None:
+    raise ValueError(
+        f'image {results.get("img_id")!r} was changed by a transform that does not record what '
+        f'it did to the pixels: {found}. Its teacher embeddings cannot be aligned. Use geometric '
+        "transforms that update results['homography_matrix'] (Resize, RandomResize, RandomFlip, "
+        'RandomCrop, Rotate, ShearX, TranslateX, ...) instead of RandomAffine, Expand, '
+        'MinIoURandomCrop, RandomCenterCropPad, RandomShift, CenterCrop, Albu, Mosaic, MixUp or '
+        'CopyPaste, or record the matrix in your own'
+    )

@@ -1,0 +1,120 @@
+"""Teacher embeddings computed while training, for small data."""
+
+from collections import defaultdict
+
+import mmcv
+import numpy as np
+from mmdet.registry import TASK_UTILS
+from mmengine import fileio
+
+from .embedding_store import EmbeddingRecord
+
+
+@TASK_UTILS.register_module()
+class OnTheFlyEmbeddings:
+    """Stands in for an embedding store: it runs the teacher the first time an image is read.
+
+    Each data-loading worker has a teacher and keeps the records that it computed, so
+    ``persistent_workers=True`` saves most of the work. For more than a few thousand images, write
+    an :class:`NpzEmbeddingStore` instead.
+
+    Args:
+        teacher: Config of the teacher, such as
+            ``dict(type='OpenCLIPTeacher', model_name='ViT-B-32-quickgelu', pretrained='openai')``.
+        proposal_file: A COCO-style results JSON with the regions to embed: a list of
+            ``{"image_id": .., "bbox": [x, y, w, h], "score": ..}`` in original image pixels.
+        backend_args: Where mmengine reads the files from; ``None`` for local files.
+
+    Raises:
+        FileNotFoundError: There is no proposal file.
+        ValueError: The proposal file has another form.
+    """
+
+    def __init__(self, teacher: dict, proposal_file: str, backend_args: dict | None = None) -> None:
+        self._teacher_config = teacher
+        self.proposal_file = proposal_file
+        self.backend_args = backend_args
+        self._proposals = _load_proposals(proposal_file, backend_args)
+        self._teacher = None
+        self._records: dict = {}
+
+    @property
+    def teacher(self) -> str:
+        """str: Identity of the teacher, ``name@hash``."""
+        return self._built_teacher().identity
+
+    @property
+    def embed_dims(self) -> int:
+        """int: Width of the embeddings."""
+        return self._built_teacher().embed_dims
+
+    def read(self, results: dict) -> EmbeddingRecord:
+        """Embed the regions of an image, or return what an earlier call computed.
+
+        Args:
+            results: The dict that a data pipeline passes on, with ``img_id``, ``img_path`` and
+                ``ori_shape``.
+
+        Returns:
+            The record, in descending order of the scores.
+
+        Raises:
+            KeyError: The proposal file does not mention the image.
+            ValueError: The image file has another size than the sample.
+        """
+        img_id = results['img_id']
+        if img_id not in self._records:
+            self._records[img_id] = self._compute(results)
+        return self._records[img_id]
+
+    def _compute(self, results: dict) -> EmbeddingRecord:
+        img_id, img_path = results['img_id'], results['img_path']
+        if img_id not in self._proposals:
+            raise KeyError(
+                f'{self.proposal_file} has no regions of image {img_id!r} ({img_path}); it must '
+                'name every training image. Were the proposals made for other images?'
+            )
+        image = mmcv.imfrombytes(fileio.get(img_path, backend_args=self.backend_args))
+        if image.shape[:2] != tuple(results['ori_shape'][:2]):
+            raise ValueError(
+                f'image {img_id!r}: the file {img_path} has (height, width) {image.shape[:2]}, '
+                f'but the sample says {tuple(results["ori_shape"][:2])}; load images from files '
+                'without changing their size'
+            )
+        boxes, scores = self._proposals[img_id]
+        embeddings = self._built_teacher().encode_crops(image, boxes)
+        return EmbeddingRecord(boxes, scores, embeddings.numpy().astype(np.float16))
+
+    def _built_teacher(self):
+        if self._teacher is None:
+            self._teacher = TASK_UTILS.build(self._teacher_config)
+        return self._teacher
+
+    def __getstate__(self) -> dict:
+        # A spawned worker builds its own teacher instead of receiving the weights of this one.
+        return {**self.__dict__, '_teacher': None, '_records': {}}
+
+
+def _load_proposals(path: str, backend_args: dict | None) -> dict:
+    """Group a COCO-style results list: image id -> ((n, 4) xyxy boxes, (n,) scores)."""
+    if not fileio.exists(path, backend_args=backend_args):
+        raise FileNotFoundError(
+            f'there is no proposal file at {path}; test a class-agnostic detector with '
+            'CocoMetric(outfile_prefix=..., format_only=True) to make one'
+        )
+    rows = defaultdict(list)
+    try:
+        for item in fileio.load(path, backend_args=backend_args):
+            x, y, w, h = item['bbox']
+            rows[item['image_id']].append((x, y, x + w, y + h, item['score']))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f'{path} is not a COCO-style results file ({error!r}); expected a JSON list of '
+            '{"image_id": .., "bbox": [x, y, w, h], "score": ..}'
+        ) from error
+    proposals = {}
+    for img_id, values in rows.items():
+        array = np.array(values, dtype=np.float32)
+        array = array[np.argsort(-array[:, 4], kind='stable')]
+        proposals[img_id] = (array[:, :4], array[:, 4])
+    return proposals

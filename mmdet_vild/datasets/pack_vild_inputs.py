@@ -1,0 +1,58 @@
+"""Packing of distillation regions beside the ground truth."""
+
+from collections.abc import Sequence
+
+import torch
+from mmdet.datasets.transforms import PackDetInputs
+from mmdet.registry import TRANSFORMS
+from mmengine.structures import InstanceData
+
+from .clip_crop_embedding import frame_of
+from .keep_original_image import ORIGINAL_IMAGE_KEY
+
+
+@TRANSFORMS.register_module()
+class PackViLDInputs(PackDetInputs):
+    """``PackDetInputs`` that also packs what ``CLIPCropEmbedding`` attached, if it did.
+
+    The regions become ``data_sample.distill_instances``: an ``InstanceData`` with ``bboxes``
+    (n, 4) and ``embeddings`` (n, D), both float32, and the meta key ``teacher``.
+
+    Args:
+        meta_keys: Keys of the results that become meta information of the sample, those which
+            are there. Defaults to those of ``PackDetInputs`` and ``ori_img``, which
+            ``KeepOriginalImage`` adds.
+    """
+
+    def __init__(self, meta_keys: Sequence[str] | None = None) -> None:
+        super().__init__()
+        self.meta_keys = (
+            (*self.meta_keys, ORIGINAL_IMAGE_KEY) if meta_keys is None else tuple(meta_keys)
+        )
+
+    def transform(self, results: dict) -> dict:
+        """Pack a sample.
+
+        Args:
+            results: Result dict of the data pipeline.
+
+        Returns:
+            ``inputs`` and ``data_samples`` as ``PackDetInputs`` returns them.
+
+        Raises:
+            ValueError: A transform moved the image after ``CLIPCropEmbedding``.
+        """
+        packed = super().transform(results)
+        if 'distill_bboxes' in results:
+            if results['distill_frame'] != frame_of(results):
+                raise ValueError(
+                    f'image {results.get("img_id")!r} was transformed after CLIPCropEmbedding had '
+                    'placed the regions in it; move CLIPCropEmbedding to the end of the pipeline, '
+                    'right before PackViLDInputs'
+                )
+            packed['data_samples'].distill_instances = InstanceData(
+                bboxes=torch.from_numpy(results['distill_bboxes']),
+                embeddings=torch.from_numpy(results['distill_embeddings']),
+                metainfo={'teacher': results['distill_teacher']},
+            )
+        return packed
