@@ -13,7 +13,7 @@ apply_compat()
 
 # ruff: isort: split
 # The compatibility patches come first: everything below imports mmdet.
-from . import datasets, evaluation, models, teacher  # noqa: E402
+from . import datasets, evaluation, hooks, models, teacher  # noqa: E402
 
 
 def config_path(name: str = '') -> str:
@@ -48,6 +48,7 @@ __all__ = [
     'config_path',
     'datasets',
     'evaluation',
+    'hooks',
     'models',
     'teacher',
 ]

@@ -5,6 +5,8 @@ import torch
 from mmdet.structures import DetDataSample
 from torch import Tensor
 
+from mmdet_vild.datasets import ORIGINAL_IMAGE_KEY
+
 
 def original_image(data_sample: DetDataSample) -> np.ndarray:
     """The image that the pipeline loaded.
@@ -15,7 +17,7 @@ def original_image(data_sample: DetDataSample) -> np.ndarray:
     Raises:
         ValueError: The pipeline does not pass it on.
     """
-    image = data_sample.metainfo.get('ori_img')
+    image = data_sample.metainfo.get(ORIGINAL_IMAGE_KEY)
     if image is None:
         raise ValueError(
             f'the sample of {data_sample.metainfo.get("img_path")} has no ori_img; put '

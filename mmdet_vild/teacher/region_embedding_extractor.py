@@ -6,6 +6,8 @@ from mmdet.structures import SampleList
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmdet_vild.datasets import EMBEDDING_TEACHER_KEY
+
 from .original_image import original_image, to_original
 
 
@@ -34,7 +36,8 @@ class RegionEmbeddingExtractor(TwoStageDetector):
         Returns:
             The samples, with ``pred_instances`` of ``bboxes`` (n, 4) in pixels of the original
             image, ``scores`` (n,) the objectness, descending, ``labels`` (n,) zero, and
-            ``embeddings`` (n, D); and with the identity of the teacher in ``teacher``.
+            ``embeddings`` (n, D); and with the identity of the teacher as meta
+            information.
         """
         features = self.extract_feat(batch_inputs)
         proposals = self.rpn_head.predict(features, batch_data_samples, rescale=False)
@@ -47,7 +50,5 @@ class RegionEmbeddingExtractor(TwoStageDetector):
                 labels=found.labels,
                 embeddings=self.teacher.encode_crops(original_image(data_sample), boxes),
             )
-            data_sample.set_metainfo(
-                dict(teacher=self.teacher.identity, embed_dims=self.teacher.embed_dims)
-            )
+            data_sample.set_metainfo({EMBEDDING_TEACHER_KEY: self.teacher.identity})
         return batch_data_samples

@@ -1,0 +1,48 @@
+# Mask R-CNN small enough to learn on two cores: narrow ResNet-18 FPN, batch norm from scratch.
+# Boxes and masks are class-agnostic, as ViLD's are.
+_base_ = 'mmdet::_base_/models/mask-rcnn_r50_fpn.py'
+custom_imports = dict(imports=['mmdet_vild'], allow_failed_imports=False)
+
+channels = 32
+model = dict(
+    backbone=dict(
+        depth=18,
+        base_channels=16,
+        frozen_stages=-1,
+        norm_eval=False,
+        init_cfg=None,
+    ),
+    neck=dict(in_channels=[16, 32, 64, 128], out_channels=channels, norm_cfg=dict(type='BN')),
+    rpn_head=dict(in_channels=channels, feat_channels=channels),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=channels, roi_layer=dict(sampling_ratio=1)),
+        bbox_head=dict(
+            type='ConvFCBBoxHead',
+            num_shared_convs=1,
+            num_shared_fcs=2,
+            in_channels=channels,
+            conv_out_channels=channels,
+            fc_out_channels=192,
+            norm_cfg=dict(type='BN'),
+            num_classes=38,
+            reg_class_agnostic=True,
+        ),
+        mask_roi_extractor=dict(out_channels=channels, roi_layer=dict(sampling_ratio=1)),
+        mask_head=dict(
+            num_convs=2,
+            in_channels=channels,
+            conv_out_channels=channels,
+            num_classes=38,
+            class_agnostic=True,
+            norm_cfg=dict(type='BN'),
+        ),
+    ),
+    train_cfg=dict(
+        rpn=dict(sampler=dict(num=64)),
+        rpn_proposal=dict(nms_pre=200, max_per_img=100),
+        rcnn=dict(sampler=dict(num=64)),
+    ),
+    test_cfg=dict(
+        rpn=dict(nms_pre=300, max_per_img=100), rcnn=dict(score_thr=0.0, max_per_img=100)
+    ),
+)

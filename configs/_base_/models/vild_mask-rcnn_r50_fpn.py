@@ -1,0 +1,35 @@
+# ViLD with the network of the paper: Mask R-CNN, ResNet-50 FPN, 4 convs and 2 FCs in the bbox head.
+_base_ = 'mmdet::_base_/models/mask-rcnn_r50_fpn.py'
+custom_imports = dict(imports=['mmdet_vild'], allow_failed_imports=False)
+
+model = dict(
+    roi_head=dict(
+        type='ViLDRoIHead',
+        bbox_head=dict(
+            _delete_=True,
+            type='ViLDBBoxHead',
+            num_shared_convs=4,
+            num_shared_fcs=2,
+            in_channels=256,
+            conv_out_channels=256,
+            fc_out_channels=1024,
+            roi_feat_size=7,
+            num_classes=1203,
+            cls_predictor_cfg=dict(
+                type='CLIPTextClassifier',
+                text_embeddings='data/lvis_v1/vild/text_vit-b-32.npz',
+                temperature=0.01,
+            ),
+            bbox_coder=dict(
+                type='DeltaXYWHBBoxCoder',
+                target_means=[0.0, 0.0, 0.0, 0.0],
+                target_stds=[0.1, 0.1, 0.2, 0.2],
+            ),
+            loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
+            loss_bbox=dict(type='SmoothL1Loss', beta=1.0, loss_weight=1.0),
+        ),
+        mask_head=dict(num_classes=1203, class_agnostic=True),
+        distill_loss=dict(type='ViLDImageDistillLoss', loss_weight=0.5),
+    ),
+    test_cfg=dict(rcnn=dict(score_thr=0.0, max_per_img=300)),
+)

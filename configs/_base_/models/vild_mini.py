@@ -1,0 +1,34 @@
+# ViLD on the network of mask-rcnn_mini.py.
+_base_ = './mask-rcnn_mini.py'
+
+model = dict(
+    roi_head=dict(
+        type='ViLDRoIHead',
+        bbox_head=dict(
+            _delete_=True,
+            type='ViLDBBoxHead',
+            num_shared_convs=1,
+            num_shared_fcs=2,
+            in_channels=32,
+            conv_out_channels=32,
+            fc_out_channels=192,
+            norm_cfg=dict(type='BN'),
+            fc_norm_cfg=dict(type='BN1d'),
+            roi_feat_size=7,
+            num_classes=38,
+            cls_predictor_cfg=dict(
+                type='CLIPTextClassifier',
+                text_embeddings='{{$MINI_LVIS:data/mini_lvis}}/vild/text.npz',
+                temperature=0.06,
+            ),
+            bbox_coder=dict(
+                type='DeltaXYWHBBoxCoder',
+                target_means=[0.0, 0.0, 0.0, 0.0],
+                target_stds=[0.1, 0.1, 0.2, 0.2],
+            ),
+            loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
+            loss_bbox=dict(type='L1Loss', loss_weight=1.0),
+        ),
+        distill_loss=dict(type='ViLDImageDistillLoss', loss_weight=0.5),
+    )
+)

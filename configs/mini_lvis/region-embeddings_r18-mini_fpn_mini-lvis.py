@@ -1,0 +1,28 @@
+# Writes the teacher's embeddings of ViLD-text's proposals on the train images. For the test tool.
+_base_ = './vild-text_r18-mini_fpn_mini-lvis.py'
+
+data_root = '{{$MINI_LVIS:data/mini_lvis}}/'
+model = dict(
+    type='RegionEmbeddingExtractor',
+    teacher=dict(
+        type='OpenCLIPTeacher',
+        model_name='mini-clip',
+        pretrained=data_root + 'vild/teacher.pt',
+    ),
+    test_cfg=dict(rpn=dict(max_per_img=32)),
+)
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='KeepOriginalImage'),
+    dict(type='Resize', scale=(192, 192), keep_ratio=True),
+    dict(
+        type='PackDetInputs',
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'ori_img'),
+    ),
+]
+test_dataloader = dict(
+    dataset=dict(ann_file='annotations/lvis_v1_train.json', pipeline=test_pipeline)
+)
+test_evaluator = dict(
+    _delete_=True, type='EmbeddingStoreWriter', path=data_root + 'vild/regions'
+)

@@ -1,0 +1,4 @@
+# ViLD-ensemble: a second branch learns the region embeddings; both classify.
+_base_ = './vild_r18-mini_fpn_mini-lvis.py'
+
+model = dict(roi_head=dict(bbox_head=dict(type='ViLDEnsembleBBoxHead', ensemble_weight=2 / 3)))

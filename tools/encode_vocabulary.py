@@ -1,0 +1,40 @@
+"""Write the text-embedding file of a vocabulary.
+
+    python tools/encode_vocabulary.py data/lvis_v1/annotations/lvis_v1_val.json \\
+        --model ViT-B-32-quickgelu --pretrained openai --out data/lvis_v1/vild/text_vit-b-32.npz
+"""
+
+import argparse
+
+from mmdet_vild.teacher import OpenCLIPTeacher
+from mmdet_vild.vocabulary import VILD_TEMPLATES, load_categories
+
+
+def main() -> None:
+    """Parse the command line, encode, and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'vocabulary',
+        help='an annotation file, a JSON list of categories, or a .txt file with a name a line',
+    )
+    parser.add_argument('--model', required=True, help='an open_clip model name')
+    parser.add_argument('--pretrained', required=True, help='an open_clip tag or a weights file')
+    parser.add_argument('--model-config', help='a JSON config of the model, if it is your own')
+    parser.add_argument('--out', required=True, help='the .npz file to write')
+    parser.add_argument('--device', default='cpu')
+    args = parser.parse_args()
+
+    categories = load_categories(args.vocabulary)
+    teacher = OpenCLIPTeacher(args.model, args.pretrained, args.model_config, device=args.device)
+    text = teacher.encode_categories(categories)
+    text.save(args.out)
+    print(
+        f'{args.out}: {len(text.names)} categories ({int(text.novel.sum())} novel), '
+        f'{text.embed_dims} wide, {len(VILD_TEMPLATES)} prompts a name, by {text.teacher}'
+    )
+
+
+if __name__ == '__main__':
+    main()
