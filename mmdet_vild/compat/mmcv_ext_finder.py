@@ -14,8 +14,6 @@ imports it when Python starts. It must stay free of imports from outside the
 standard library, and cheap.
 """
 
-import importlib.util
-import os
 import sys
 
 
@@ -27,6 +25,10 @@ class MMCVExtFinder:
         """Return the spec of the stand-in for ``mmcv._ext``, else None."""
         if fullname != 'mmcv._ext':
             return None
+        # Here and not above: this runs only when mmcv has no compiled operators.
+        import importlib.util
+        import os
+
         # Finding does not import mmdet_vild: it imports mmdet, which imports this.
         package = importlib.util.find_spec('mmdet_vild')
         if package is None or not package.submodule_search_locations:

@@ -1,0 +1,56 @@
+"""The patches for distributed runs on CPU act only there (end to end: test_stock_tools)."""
+
+import mmengine.dist.utils as dist_utils
+import pytest
+from mmengine.model import MMDistributedDataParallel
+
+import mmdet_vild  # noqa: F401
+from mmdet_vild.compat import cpu_distributed
+
+pytestmark = pytest.mark.onedl
+
+
+@pytest.fixture
+def unpatched(monkeypatch: pytest.MonkeyPatch) -> None:
+    for owner, name in (
+        (dist_utils, '_init_dist_pytorch'),
+        (MMDistributedDataParallel, '__init__'),
+    ):
+        function = getattr(owner, name)
+        monkeypatch.setattr(owner, name, getattr(function, '__wrapped__', function))
+
+
+def test_nothing_is_patched_on_an_accelerator(
+    unpatched: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu_distributed, 'get_device', lambda: 'cuda')
+    cpu_distributed.apply()
+    assert not hasattr(dist_utils._init_dist_pytorch, '__wrapped__')
+    assert not hasattr(MMDistributedDataParallel.__init__, '__wrapped__')
+
+
+def test_gloo_starts_without_a_device_and_nccl_as_before(
+    unpatched: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+    monkeypatch.setattr(cpu_distributed, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(
+        dist_utils, '_init_dist_pytorch', lambda backend, **_: started.append(('mmengine', backend))
+    )
+    monkeypatch.setattr(
+        cpu_distributed.torch_dist,
+        'init_process_group',
+        lambda backend, **_: started.append(('torch', backend)),
+    )
+    cpu_distributed.apply()
+    dist_utils._init_dist_pytorch('gloo')
+    dist_utils._init_dist_pytorch('nccl')
+    assert started == [('torch', 'gloo'), ('mmengine', 'nccl')]
+
+
+def test_applying_twice_patches_once(unpatched: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu_distributed, 'get_device', lambda: 'cpu')
+    cpu_distributed.apply()
+    once = dist_utils._init_dist_pytorch
+    cpu_distributed.apply()
+    assert dist_utils._init_dist_pytorch is once

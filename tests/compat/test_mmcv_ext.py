@@ -1,0 +1,128 @@
+"""The stand-in for mmcv's compiled operators, and when it is used."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mmdet_vild  # noqa: F401
+from mmdet_vild.compat import mmcv_ext, mmcv_ext_finder
+
+pytestmark = pytest.mark.onedl
+
+ROOT = Path(mmdet_vild.__file__).parent.parent
+
+
+def brute_force_nms(
+    boxes: torch.Tensor, scores: torch.Tensor, threshold: float, offset: int
+) -> list[int]:
+    """mmcv's definition, in double precision."""
+    kept: list[int] = []
+    for i in scores.argsort(descending=True, stable=True).tolist():
+        x1, y1, x2, y2 = boxes[i].double().tolist()
+        for j in kept:
+            u1, v1, u2, v2 = boxes[j].double().tolist()
+            overlap = max(0, min(x2, u2) - max(x1, u1) + offset) * max(
+                0, min(y2, v2) - max(y1, v1) + offset
+            )
+            areas = (x2 - x1 + offset) * (y2 - y1 + offset) + (u2 - u1 + offset) * (
+                v2 - v1 + offset
+            )
+            if overlap > threshold * (areas - overlap):
+                break
+        else:
+            kept.append(i)
+    return kept
+
+
+@settings(deadline=None, max_examples=50)
+@given(seed=st.integers(0, 10**6), count=st.integers(0, 30), offset=st.sampled_from([0, 1]))
+def test_nms_is_mmcvs(seed: int, count: int, offset: int) -> None:
+    from mmcv.ops import nms
+
+    generator = torch.Generator().manual_seed(seed)
+    corners = torch.randint(0, 20, (count, 2), generator=generator)
+    sizes = torch.randint(1, 12, (count, 2), generator=generator)
+    boxes = torch.cat([corners, corners + sizes], dim=1).float()
+    scores = torch.randperm(count, generator=generator).float()
+    # A threshold that no ratio of these small integers comes close to.
+    kept = nms(boxes, scores, iou_threshold=0.4142135, offset=offset)[1]
+    assert kept.tolist() == brute_force_nms(boxes, scores, 0.4142135, offset)
+
+
+@pytest.mark.parametrize('aligned', [False, True])
+@pytest.mark.parametrize('sampling_ratio', [0, 2])
+def test_roi_align_averages_a_plane_exactly(aligned: bool, sampling_ratio: int) -> None:
+    """Over a linear image the mean of a bin is the value at its centre."""
+    from mmcv.ops import roi_align
+
+    ys, xs = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing='ij')
+    image = (2 * xs + 3 * ys)[None, None].requires_grad_()
+    rois = torch.tensor([[0, 8.0, 4.0, 40.0, 36.0]])  # x1, y1, x2, y2 at twice the scale
+    pooled = roi_align(image, rois, (4, 4), 0.5, sampling_ratio, 'avg', aligned)
+    shift = 0.5 if aligned else 0.0
+    centres = (torch.arange(4) + 0.5) * 4 - shift
+    expected = 2 * (centres + 4)[None, :] + 3 * (centres + 2)[:, None]
+    torch.testing.assert_close(pooled[0, 0], expected)
+
+    pooled.sum().backward()
+    # Each of the 16 bins is a mean: it hands a total weight of one to the pixels.
+    assert image.grad.sum().item() == pytest.approx(16, abs=1e-4)
+    assert image.grad[0, 0, 20:].abs().max() == 0
+
+
+def test_roi_align_gradient() -> None:
+    from mmcv.ops import roi_align
+
+    image = torch.rand(1, 2, 8, 8, dtype=torch.double, requires_grad=True)
+    rois = torch.tensor([[0, 1.3, 0.7, 6.1, 7.9]], dtype=torch.double)
+    assert torch.autograd.gradcheck(
+        lambda x: roi_align(x, rois, (3, 3), 1.0, 2, 'avg', True), image
+    )
+
+
+def test_roi_align_in_mixed_precision() -> None:
+    from mmcv.ops import RoIAlign
+
+    image = torch.rand(1, 2, 8, 8, dtype=torch.bfloat16, requires_grad=True)
+    rois = torch.tensor([[0, 1, 1, 7, 7]], dtype=torch.bfloat16)
+    pooled = RoIAlign((2, 2))(image, rois)
+    pooled.sum().backward()
+    assert pooled.dtype is image.grad.dtype is torch.bfloat16
+
+
+def test_other_operators_name_themselves_and_the_way_out() -> None:
+    assert hasattr(mmcv_ext, 'modulated_deform_conv_forward')
+    with pytest.raises(NotImplementedError, match=r"'softnms'.*pip install"):
+        mmcv_ext.softnms(1, 2, offset=0)
+    with pytest.raises(NotImplementedError, match=r"pool_mode='max'"):
+        mmcv_ext.roi_align_forward(*[torch.zeros(0)] * 5, 1, 1, 1.0, 0, 0, True)
+    with pytest.raises(AttributeError):
+        mmcv_ext.__wrapped__  # noqa: B018
+
+
+def test_the_finder_answers_for_one_name_and_is_installed_once() -> None:
+    assert mmcv_ext_finder.MMCVExtFinder.find_spec('mmcv._ext').origin == mmcv_ext.__file__
+    assert mmcv_ext_finder.MMCVExtFinder.find_spec('mmcv._other') is None
+    mmcv_ext_finder.install()
+    finders = [f for f in sys.meta_path if getattr(f, '__name__', '') == 'MMCVExtFinder']
+    assert len(finders) == 1
+
+
+def test_compiled_operators_win(tmp_path: Path) -> None:
+    """A package that has its own ``_ext`` keeps it."""
+    package = tmp_path / 'mmcv'
+    package.mkdir()
+    (package / '__init__.py').touch()
+    (package / '_ext.py').write_text('compiled = True')
+    code = (
+        f'import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; '
+        'import runpy; '
+        f'runpy.run_path({mmcv_ext_finder.__file__!r})["install"](); '
+        'import mmcv._ext; assert mmcv._ext.compiled'
+    )
+    subprocess.run([sys.executable, '-c', code], check=True)
