@@ -1,0 +1,88 @@
+"""Both ways to install the package, each into an environment of its own, without a network."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import mmdet
+import pytest
+
+import mmdet_vild
+
+pytestmark = [pytest.mark.onedl, pytest.mark.slow]
+
+ROOT = Path(__file__).resolve().parent.parent
+PARTS = ('mmdet_vild', 'configs', 'tools', 'build_backend', 'setup.cfg', 'pyproject.toml')
+
+
+def run(*command: object, cwd: Path) -> str:
+    """Run a command; return its output."""
+    environment = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Return a copy of the source tree: building writes into it."""
+    source = tmp_path / 'source'
+    source.mkdir()
+    for part in PARTS:
+        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
+        copy(ROOT / part, source / part)
+    return source
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> Path:
+    """Return the interpreter of a new environment that sees this one's packages, but not ours."""
+    venv.create(tmp_path / 'venv', with_pip=False)
+    python = tmp_path / 'venv' / 'bin' / 'python'
+    site_packages = run(
+        python, '-c', 'import sysconfig; print(sysconfig.get_path("purelib"))', cwd=tmp_path
+    ).strip()
+    # A plain path, not a site folder: the .pth files of this environment do not run.
+    paths = dict.fromkeys([sysconfig.get_path('purelib'), str(Path(mmdet.__file__).parents[1])])
+    Path(site_packages, 'parent.pth').write_text('\n'.join(paths))
+    return python
+
+
+@pytest.mark.parametrize('editable', [False, True], ids=['wheel', 'editable'])
+def test_install_use_uninstall(editable: bool, source: Path, python: Path, tmp_path: Path) -> None:
+    pip = (sys.executable, '-m', 'pip', '--python', python)
+    options = ('--no-deps', '--no-index', '--no-build-isolation', *(['-e'] if editable else []))
+    run(*pip, 'install', *options, source, cwd=tmp_path)
+
+    # A stock tool imports mmcv.ops before it reads a config, so before it can import mmdet_vild.
+    tool = Path(mmdet.__file__).parent / '.mim' / 'tools' / 'test.py'
+    assert 'usage: test.py' in run(python, tool, '--help', cwd=tmp_path)
+
+    one_liner = "import mmdet_vild; print(mmdet_vild.config_path('mini_lvis'))"
+    path = Path(run(python, '-c', one_liner, cwd=tmp_path).splitlines()[-1])
+    expected = source / 'configs' if editable else Path('mmdet_vild', '.mim', 'configs')
+    assert path.is_dir()
+    assert str(expected / 'mini_lvis') in str(path)
+    assert list(path.glob('vild_*.py'))
+
+    run(*pip, 'uninstall', '-y', 'mmdet_vild', cwd=tmp_path)
+    site_packages = next((tmp_path / 'venv' / 'lib').glob('python*/site-packages'))
+    left = [p.name for p in site_packages.iterdir() if 'vild' in p.name]
+    assert not left
+
+
+def test_config_path_names_what_there_is() -> None:
+    assert Path(mmdet_vild.config_path()).is_dir()
+    with pytest.raises(FileNotFoundError, match=r"'vild/none.py'.*vild_r18-mini_fpn_mini-lvis.py"):
+        mmdet_vild.config_path('vild/none.py')
