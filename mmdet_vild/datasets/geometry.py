@@ -3,14 +3,49 @@
 MMDetection's Resize, RandomFlip, RandomCrop, Rotate, ShearX, ShearY, TranslateX and TranslateY
 multiply what they did into ``results['homography_matrix']``. RandomAffine, Expand,
 MinIoURandomCrop, RandomCenterCropPad, RandomShift, CenterCrop, Albu and the transforms that mix
-images leave no trace there; :func:`check_recorded_geometry` notices.
+images leave no trace there: :func:`check_transforms` finds those it knows in a pipeline, and
+:func:`check_recorded_geometry` finds what any transform did to a sample.
 """
 
+from collections.abc import Iterable, Iterator
+
+import mmcv.transforms
 import numpy as np
+from mmdet.datasets import transforms as mmdet_transforms
 from mmdet.structures.bbox import BaseBoxes
 
+#: Transforms of MMDetection and mmcv that move pixels without recording it.
+UNRECORDED = (
+    *(
+        getattr(mmdet_transforms, name)
+        for name in (
+            'CachedMixUp',
+            'CachedMosaic',
+            'CopyPaste',
+            'Expand',
+            'InstaBoost',
+            'MinIoURandomCrop',
+            'MixUp',
+            'Mosaic',
+            'RandomAffine',
+            'RandomCenterCropPad',
+            'RandomShift',
+        )
+    ),
+    mmcv.transforms.CenterCrop,
+    mmcv.transforms.Resize,
+    mmcv.transforms.RandomFlip,
+)
+#: Those of MMDetection that do, of which mmcv's namesakes are parents.
+RECORDED = (mmdet_transforms.Resize, mmdet_transforms.RandomFlip)
 #: Pixels by which rounding in the recorded transforms may move a box.
 TOLERANCE = 2.0
+ADVICE = (
+    'Use Resize, RandomResize, RandomFlip, RandomCrop, Rotate, ShearX, TranslateX, ... of mmdet '
+    'instead of RandomAffine, Expand, MinIoURandomCrop, RandomCenterCropPad, RandomShift, '
+    'CenterCrop, geometric Albu, Mosaic, MixUp or CopyPaste, or record the matrix in your own '
+    'transform'
+)
 
 
 def project_boxes(boxes: np.ndarray, matrix: np.ndarray | None) -> np.ndarray:
@@ -42,6 +77,36 @@ def clip_boxes(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
 def box_areas(boxes: np.ndarray) -> np.ndarray:
     """Areas of (n, 4) boxes, (n,)."""
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+def check_transforms(transforms: Iterable) -> None:
+    """Refuse a pipeline with a transform that is known to move pixels without recording it.
+
+    Args:
+        transforms: Built transforms, such as ``Compose.transforms``; wrappers are looked into.
+
+    Raises:
+        ValueError: There is such a transform.
+    """
+    for transform in _flatten(transforms):
+        if isinstance(transform, UNRECORDED) and not isinstance(transform, RECORDED):
+            kind = type(transform)
+            raise ValueError(
+                f'the pipeline has {kind.__name__} ({kind.__module__}), which moves pixels '
+                "without recording it in results['homography_matrix'], so CLIPCropEmbedding could "
+                f'not align the teacher embeddings. {ADVICE}'
+            )
+
+
+def _flatten(transforms: Iterable) -> Iterator:
+    """The transforms inside Compose, RandomChoice, RandomApply and the like."""
+    for transform in transforms:
+        if isinstance(transform, (list, tuple)):
+            yield from _flatten(transform)
+        else:
+            yield transform
+            inner = getattr(transform, 'transforms', ())
+            yield from _flatten(inner if isinstance(inner, (list, tuple)) else [inner])
 
 
 def check_recorded_geometry(results: dict) -> None:
@@ -92,8 +157,10 @@ def _check_ground_truth(
 ) -> None:
     """Every ground-truth box must lie in the projection of an annotation of its category.
 
-    It may be smaller, after cropping and erasing. Through rotations and shears MMDetection takes
-    the box around the box around the corners, so that only its rough place can be told.
+    It may be smaller, after cropping and erasing. Each rotation or shear makes it larger, since
+    MMDetection takes the box around the corners every time, and what is then clipped may be far
+    off; so after those only several boxes in the wrong place count. (Rotating twice by exactly
+    opposite angles looks axis-aligned and is refused, although it is recorded.)
     """
     boxes, labels = results.get('gt_bboxes'), results.get('gt_bboxes_labels')
     instances = results.get('instances')
@@ -104,33 +171,31 @@ def _check_ground_truth(
         return
     raw = project_boxes([instance['bbox'] for instance in instances], matrix)
     raw_labels = np.array([instance['bbox_label'] for instance in instances], dtype=np.int64)
-    if axis_aligned:
-        found = boxes
-        margin = np.full((len(raw), 1), tolerance)
-    else:
-        found = np.tile((boxes[:, :2] + boxes[:, 2:]) / 2, 2)
-        margin = (raw[:, 2:] - raw[:, :2]).max(axis=1, keepdims=True, initial=tolerance)
-    inside = (found[:, None, :2] >= (raw[:, :2] - margin)).all(axis=2)
-    inside &= (found[:, None, 2:] <= (raw[:, 2:] + margin)).all(axis=2)
-    explained = (inside & (np.asarray(labels)[:, None] == raw_labels)).any(axis=1)
+    near = _within(boxes, raw, tolerance)
+    if not axis_aligned:
+        near |= _within(boxes, raw, (raw[:, 2:] - raw[:, :2]).max(axis=1, keepdims=True))
+    explained = (near & (np.asarray(labels)[:, None] == raw_labels)).any(axis=1)
     # What lies outside the image is clipped to a line or a point at its border.
-    degenerate = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf) < 1
-    if not (explained | degenerate).all():
-        index = int(np.flatnonzero(~(explained | degenerate))[0])
+    unexplained = ~explained & ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(axis=1)
+    if unexplained.any() and (axis_aligned or unexplained.sum() > 1):
+        index = int(np.flatnonzero(unexplained)[0])
         _refuse(
             results,
-            f'its ground-truth box {boxes[index].round(1).tolist()} of label '
+            f'its ground-truth box {boxes[index].astype(float).round(1).tolist()} of label '
             f'{int(labels[index])} is nowhere near where the recorded transforms take the '
             'annotated boxes of that label',
         )
 
 
+def _within(boxes: np.ndarray, others: np.ndarray, margin: float | np.ndarray) -> np.ndarray:
+    """Whether each of (n, 4) boxes lies in each of (m, 4) others enlarged by a margin, (n, m)."""
+    inside = (boxes[:, None, :2] >= others[:, :2] - margin).all(axis=2)
+    return inside & (boxes[:, None, 2:] <= others[:, 2:] + margin).all(axis=2)
+
+
 def _refuse(results: dict, found: str) -> None:
     raise ValueError(
         f'image {results.get("img_id")!r} was changed by a transform that does not record what '
-        f'it did to the pixels: {found}. Its teacher embeddings cannot be aligned. Use geometric '
-        "transforms that update results['homography_matrix'] (Resize, RandomResize, RandomFlip, "
-        'RandomCrop, Rotate, ShearX, TranslateX, ...) instead of RandomAffine, Expand, '
-        'MinIoURandomCrop, RandomCenterCropPad, RandomShift, CenterCrop, Albu, Mosaic, MixUp or '
-        'CopyPaste, or record the matrix in your own'
+        f"it did to the pixels in results['homography_matrix']: {found}. Its teacher embeddings "
+        f'cannot be aligned. {ADVICE}'
     )

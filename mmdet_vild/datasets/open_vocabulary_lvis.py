@@ -9,6 +9,9 @@ from mmengine.logging import MMLogger
 
 from mmdet_vild.vocabulary import is_novel
 
+from .clip_crop_embedding import CLIPCropEmbedding
+from .geometry import check_transforms
+
 
 @DATASETS.register_module()
 class OpenVocabularyLVISDataset(LVISV1Dataset):
@@ -28,8 +31,9 @@ class OpenVocabularyLVISDataset(LVISV1Dataset):
 
     Raises:
         FileNotFoundError: There is no annotation file.
-        ValueError: The annotation file is not in LVIS v1 format, or ``metainfo`` names other
-            classes than it does.
+        ValueError: The annotation file is not in LVIS v1 format, ``metainfo`` names other
+            classes than it does, or the pipeline has a transform that ``CLIPCropEmbedding``
+            cannot follow.
     """
 
     METAINFO = {'classes': (), 'novel': (), 'palette': 'random'}
@@ -37,6 +41,9 @@ class OpenVocabularyLVISDataset(LVISV1Dataset):
     def __init__(self, *args: Any, drop_novel: bool = True, **kwargs: Any) -> None:
         self.drop_novel = drop_novel
         super().__init__(*args, **kwargs)
+        transforms = self.pipeline.transforms
+        if any(isinstance(transform, CLIPCropEmbedding) for transform in transforms):
+            check_transforms(transforms)
 
     def load_data_list(self) -> list[dict]:
         """Load the annotation file.
