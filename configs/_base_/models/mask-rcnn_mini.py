@@ -13,7 +13,11 @@ model = dict(
         init_cfg=None,
     ),
     neck=dict(in_channels=[16, 32, 64, 128], out_channels=channels, norm_cfg=dict(type='BN')),
-    rpn_head=dict(in_channels=channels, feat_channels=channels),
+    rpn_head=dict(
+        in_channels=channels,
+        feat_channels=channels,
+        anchor_generator=dict(scales=[6, 8.5], ratios=[1.0]),
+    ),
     roi_head=dict(
         bbox_roi_extractor=dict(out_channels=channels, roi_layer=dict(sampling_ratio=1)),
         bbox_head=dict(
@@ -29,7 +33,7 @@ model = dict(
         ),
         mask_roi_extractor=dict(out_channels=channels, roi_layer=dict(sampling_ratio=1)),
         mask_head=dict(
-            num_convs=2,
+            num_convs=1,
             in_channels=channels,
             conv_out_channels=channels,
             num_classes=38,
@@ -43,6 +47,6 @@ model = dict(
         rcnn=dict(sampler=dict(num=64)),
     ),
     test_cfg=dict(
-        rpn=dict(nms_pre=300, max_per_img=100), rcnn=dict(score_thr=0.0, max_per_img=100)
+        rpn=dict(nms_pre=300, max_per_img=100), rcnn=dict(score_thr=0.0, max_per_img=50)
     ),
 )

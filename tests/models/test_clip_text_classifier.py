@@ -1,0 +1,138 @@
+"""The text classifier against a float64 formula."""
+
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import MODELS
+
+from mmdet_vild.vocabulary import TextEmbeddings
+
+
+def build(path: str, count: int = 7, **kwargs):
+    torch.manual_seed(0)
+    classifier = MODELS.build(
+        dict(
+            type='CLIPTextClassifier',
+            in_features=12,
+            out_features=count + 1,
+            text_embeddings=path,
+            **kwargs,
+        )
+    )
+    classifier.init_weights()
+    return classifier
+
+
+def reference(classifier, path: str, features: torch.Tensor) -> np.ndarray:
+    """Cosine similarities over tau, in float64: words, then background."""
+
+    def unit(x: np.ndarray) -> np.ndarray:
+        return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+    weight, bias = (p.detach().double().numpy() for p in classifier.projection.parameters())
+    region = unit(features.double().numpy() @ weight.T + bias)
+    words = unit(TextEmbeddings.load(path).embeddings.astype(float))
+    background = unit(classifier.background.detach().double().numpy())
+    return region @ np.vstack([words, background]).T / classifier.temperature
+
+
+@pytest.mark.parametrize('temperature', [0.01, 0.07])
+def test_logits(write_text, temperature):
+    path = write_text()
+    classifier = build(path, temperature=temperature).eval()
+    features = torch.randn(5, 12)
+    expected = reference(classifier, path, features)
+    np.testing.assert_allclose(
+        classifier(features).detach().numpy(), expected, rtol=0, atol=1e-5 * abs(expected).max()
+    )
+
+
+def test_novel_logits_are_zero_in_training_only(write_text):
+    classifier = build(write_text())
+    features = torch.randn(5, 12)
+    trained, tested = classifier.train()(features), classifier.eval()(features)
+    assert (trained[:, 5:7] == 0).all() and (tested[:, 5:7] != 0).all()
+    torch.testing.assert_close(trained[:, [0, 1, 2, 3, 4, 7]], tested[:, [0, 1, 2, 3, 4, 7]])
+
+
+def test_novel_categories_by_name(write_text):
+    classifier = build(write_text(), novel_categories=['text 0'])
+    logits = classifier.train()(torch.randn(5, 12))
+    assert (logits[:, 0] == 0).all() and (logits[:, 1:] != 0).all()
+    with pytest.raises(ValueError, match=r"not in .*'cat'"):
+        build(write_text(), novel_categories=['cat', 'text 0'])
+
+
+def test_without_background(write_text):
+    classifier = build(write_text(), with_background=False)
+    assert classifier(torch.randn(5, 12)).shape == (5, 7)
+    assert 'background' not in dict(classifier.named_parameters())
+
+
+def test_words_are_frozen_and_background_learns(write_text):
+    classifier = build(write_text())
+    names = set(dict(classifier.named_parameters()))
+    assert names == {'projection.weight', 'projection.bias', 'background'}
+    classifier(torch.randn(5, 12)).square().sum().backward()
+    assert all(p.grad.abs().sum() > 0 for p in classifier.parameters())
+
+
+def test_float32_under_autocast(write_text):
+    path = write_text()
+    classifier = build(path).eval()
+    features = torch.randn(5, 12)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        projected = classifier.projection(features)
+        logits = classifier(features)
+    assert projected.dtype == torch.bfloat16 and logits.dtype == torch.float32
+    # Rounding the projection is all that autocast may change: cosines of it are exact.
+    unit = projected.double() / projected.double().norm(dim=1, keepdim=True)
+    words = torch.from_numpy(TextEmbeddings.load(path).embeddings).double()
+    words = words / words.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(logits[:, :7].double(), unit @ words.t() / 0.01, rtol=0, atol=1e-4)
+
+
+def test_vocabulary_is_swapped_after_training(write_text):
+    """A checkpoint loads under more words, strictly, and the words are the new ones."""
+    trained = build(write_text())
+    swapped = build(write_text(count=20, name='other', seed=1), count=20)
+    swapped.load_state_dict(trained.state_dict(), strict=True)
+    features = torch.randn(3, 12)
+    expected = reference(trained, write_text(count=20, name='other', seed=1), features)
+    np.testing.assert_allclose(
+        swapped.eval()(features).detach().numpy(), expected, atol=1e-5 * abs(expected).max()
+    )
+
+
+def test_any_mmdet_bbox_head_takes_it(write_text):
+    head = MODELS.build(
+        dict(
+            type='Shared2FCBBoxHead',
+            in_channels=4,
+            fc_out_channels=12,
+            roi_feat_size=7,
+            num_classes=7,
+            reg_class_agnostic=True,
+            cls_predictor_cfg=dict(type='CLIPTextClassifier', text_embeddings=write_text()),
+        )
+    )
+    head.init_weights()
+    logits, deltas = head(torch.randn(3, 4, 7, 7))
+    assert logits.shape == (3, 8) and deltas.shape == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ('kwargs', 'message'),
+    [
+        (dict(count=8), r'holds 7 categories.*num_classes=8.*set num_classes to 7'),
+        (dict(temperature=0.0), 'temperature must be positive, found 0.0'),
+    ],
+)
+def test_refuses(write_text, kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        build(write_text(), **kwargs)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'no text-embedding file at .*encode_vocabulary'):
+        build(str(tmp_path / 'absent.npz'))

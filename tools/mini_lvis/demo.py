@@ -1,0 +1,80 @@
+"""From nothing to a detector of categories that nobody annotated, in the mini world.
+
+    python tools/mini_lvis/demo.py
+
+Generates the data, trains a teacher, trains ViLD-text and ViLD with MMDetection's own train tool,
+tests them and CLIP on cropped regions with its test tool, and shows AP and pictures. Run it again
+after an interruption: it goes on where it stopped.
+"""
+
+import argparse
+from pathlib import Path
+
+import pipeline
+import report
+from pictures import draw_pictures
+
+
+def main() -> None:
+    """Parse the command line and run every step."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--seed', type=int, default=0, help='seed of the world and the trainings')
+    parser.add_argument(
+        '--categories',
+        type=Path,
+        default=pipeline.DEFAULT_CATEGORIES,
+        help='category list, see tools/mini_lvis/concepts.py (default: %(default)s)',
+    )
+    parser.add_argument('--data', type=Path, help='folder of the data (default: data/mini_lvis...)')
+    parser.add_argument('--work', type=Path, help='folder of the results (default: work_dirs/...)')
+    args = parser.parse_args()
+
+    name = 'mini_lvis'
+    if args.categories.resolve() != pipeline.DEFAULT_CATEGORIES.resolve():
+        name += f'_{args.categories.stem}'
+    if args.seed:
+        name += f'_seed{args.seed}'
+    world = pipeline.World(
+        args.seed,
+        args.categories,
+        args.data or Path('data') / name,
+        args.work or Path('work_dirs') / name,
+    )
+    tested = run(world)
+
+    rows = {m: report.evaluate_method(world.data, folder) for m, folder in tested.items()}
+    report.save(rows, world.work / 'results.json')
+    pictures = draw_pictures(world.data, tested, world.work / 'pictures')
+    print(f'\n{report.demo_table(rows)}\n')
+    print(
+        'APr is the AP of novel categories: no training step saw a box, a mask or a label of them.'
+    )
+    print('Detected novel objects (red) and base objects (blue):')
+    for picture in pictures:
+        print(f'  {picture}')
+
+
+def run(world: pipeline.World) -> dict[str, Path]:
+    """Run the steps.
+
+    Returns:
+        The folder of the test results of each method.
+    """
+    world.prepare()
+    world.train('vild-text')
+    world.extract()
+    world.train('vild')
+    world.test('vild-text')
+    world.test('vild')
+    world.test('clip-on-crops', checkpoint='vild-text')
+    return {
+        'ViLD-text': world.work / 'vild-text-test',
+        pipeline.CLIP_ON_CROPS: world.work / 'clip-on-crops-test',
+        'ViLD': world.work / 'vild-test',
+    }
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,135 @@
+"""The steps from nothing to evaluated detectors in the mini world."""
+
+import json
+import sys
+from pathlib import Path
+
+from steps import STOCK_TOOLS, Steps
+
+from mmdet_vild import config_path
+
+HERE = Path(__file__).parent
+DEFAULT_CATEGORIES = HERE / 'categories.json'
+
+#: Methods, in the order of the tables, and the config that trains each.
+TRAINED = {
+    'Mask R-CNN (base only)': 'mask-rcnn',
+    'ViLD-text': 'vild-text',
+    'ViLD-image': 'vild-image',
+    'ViLD': 'vild',
+    'ViLD-ensemble': 'vild-ensemble',
+}
+CLIP_ON_CROPS = 'CLIP on cropped regions'
+
+
+class World:
+    """One generated dataset, its teacher, and the detectors trained on it.
+
+    Args:
+        seed: Seed of everything.
+        categories: The category list.
+        data: Folder of the dataset.
+        work: Folder of the detectors.
+        options: Further ``--cfg-options`` of every training and test.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        categories: Path,
+        data: Path,
+        work: Path,
+        options: tuple[str, ...] = (),
+        sizes: tuple[str, ...] = (),
+    ) -> None:
+        self.seed = seed
+        self.categories = categories
+        self.data = data
+        self.work = work
+        self.sizes = sizes
+        self.options = (f'randomness.seed={seed}', *options)
+        self.steps = Steps(
+            work / 'steps', {'MINI_LVIS': str(data), 'OMP_WAIT_POLICY': 'PASSIVE'}
+        )
+
+    def prepare(self) -> None:
+        """Generate the data, train the teacher and encode the vocabulary."""
+        python, data = sys.executable, self.data
+        self.steps.run(
+            'generate the world',
+            [python, HERE / 'generate.py', '--out', data, '--seed', self.seed,
+             '--categories', self.categories, *self.sizes],
+            [data / 'world.json', data / 'annotations'],
+        )  # fmt: skip
+        teacher = data / 'vild' / 'teacher.pt'
+        self.steps.run(
+            'train the teacher',
+            [python, HERE / 'train_teacher.py', '--categories', data / 'categories.json',
+             '--seed', self.seed, '--out', teacher],
+            [teacher],
+        )  # fmt: skip
+        text = data / 'vild' / 'text.npz'
+        self.steps.run(
+            'encode the vocabulary',
+            [python, HERE.parent / 'encode_vocabulary.py', data / 'categories.json',
+             '--model', 'mini-clip', '--pretrained', teacher, '--out', text],
+            [text],
+        )  # fmt: skip
+
+    def extract(self) -> None:
+        """Let the teacher embed the proposals of ViLD-text on the training images."""
+        store = self.data / 'vild' / 'regions'
+        self._stock(
+            'embed the proposals',
+            'test.py',
+            'region-embeddings',
+            [self.checkpoint('vild-text'), '--work-dir', self.work / 'region-embeddings'],
+            [store],
+        )
+
+    def train(self, method: str) -> None:
+        """Train the config of a method."""
+        folder = self.work / method
+        self._stock(
+            f'train {method}', 'train.py', method, ['--work-dir', folder, '--resume'], [folder]
+        )
+
+    def test(self, method: str, split: str = 'test', checkpoint: str | None = None) -> None:
+        """Test a config on the checkpoint of ``checkpoint`` (default: its own)."""
+        folder = self.work / f'{method}-{split}'
+        evaluator = [f'test_evaluator.outfile_prefix={folder / "results"}']
+        if split != 'test':
+            ann_file = f'annotations/lvis_v1_{split}.json'
+            evaluator += [
+                f'test_evaluator.ann_file={self.data / ann_file}',
+                f'test_dataloader.dataset.ann_file={ann_file}',
+            ]
+        self._stock(
+            f'test {method} on {split}',
+            'test.py',
+            method,
+            [self.checkpoint(checkpoint or method), '--work-dir', folder],
+            [folder / 'results.bbox.json', folder / 'results.segm.json'],
+            evaluator,
+        )
+
+    def checkpoint(self, method: str) -> Path:
+        """The last checkpoint of a trained method."""
+        last = self.work / method / 'last_checkpoint'
+        # Before the training the name is not known yet, only that mmengine will write it there.
+        return Path(last.read_text().strip()) if last.exists() else last
+
+    def _stock(
+        self, name: str, tool: str, method: str, arguments: list, outputs: list, options: list = ()
+    ) -> None:
+        config = config_path(f'mini_lvis/{method}_r18-mini_fpn_mini-lvis.py')
+        sized = [*self._num_classes(method), *self.options, *options]
+        self.steps.run(
+            name,
+            [sys.executable, STOCK_TOOLS / tool, config, *arguments, '--cfg-options', *sized],
+            outputs,
+        )
+
+    def _num_classes(self, method: str) -> list[str]:
+        count = len(json.loads((self.data / 'categories.json').read_text()))
+        return [f'model.roi_head.{head}.num_classes={count}' for head in ('bbox_head', 'mask_head')]

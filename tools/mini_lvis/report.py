@@ -1,0 +1,94 @@
+"""AP of the mini world's detectors from their result files, with lvis-api."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from concepts import novel_kinds
+from lvis import LVIS, LVISEval, LVISResults
+
+from mmdet_vild.vocabulary import is_novel, load_categories
+
+#: Groups of categories and the columns they make.
+GROUPS = ('all', 'base', 'novel', 'frequent', 'common', 'unseen words', 'unseen combinations')
+
+
+def category_groups(categories: Sequence[dict]) -> dict[str, np.ndarray]:
+    """Which categories belong to each of ``GROUPS``.
+
+    Returns:
+        A (C,) bool mask a group.
+    """
+    kinds = novel_kinds(categories)
+    novel = np.array([is_novel(category) for category in categories])
+    kind = np.array([kinds.get(category['name'], '') for category in categories])
+    frequency = np.array([category['frequency'] for category in categories])
+    return {
+        'all': np.ones(len(categories), bool),
+        'base': ~novel,
+        'novel': novel,
+        'frequent': frequency == 'f',
+        'common': frequency == 'c',
+        'unseen words': kind == 'unseen words',
+        'unseen combinations': kind == 'unseen combination',
+    }
+
+
+def evaluate(ann_file: Path, results: Path, iou_type: str) -> dict[str, dict[str, float]]:
+    """AP and AP50 in percent of every group of categories.
+
+    Args:
+        ann_file: LVIS annotation file of the split.
+        results: What ``LVISMetric`` wrote for it: ``PREFIX.bbox.json`` or ``PREFIX.segm.json``.
+        iou_type: ``'bbox'`` or ``'segm'``.
+
+    Returns:
+        ``{'AP': {group: value}, 'AP50': {group: value}}``; NaN for a group without categories.
+    """
+    gt = LVIS(str(ann_file))
+    evaluation = LVISEval(gt, LVISResults(gt, str(results)), iou_type)
+    evaluation.run()
+    # (T thresholds, R recalls, C categories, areas); -1 where a category does not occur.
+    precision = evaluation.eval['precision'][..., 0]
+    precision = np.where(precision > -1, precision, np.nan)
+    at_50 = np.isclose(evaluation.params.iou_thrs, 0.5)
+    groups = category_groups(load_categories(str(ann_file)))
+
+    def mean(values: np.ndarray) -> float:
+        return float(100 * np.nanmean(values)) if np.isfinite(values).any() else float('nan')
+
+    return {
+        'AP': {g: mean(precision[:, :, mask]) for g, mask in groups.items()},
+        'AP50': {g: mean(precision[at_50][:, :, mask]) for g, mask in groups.items()},
+    }
+
+
+def evaluate_method(data: Path, folder: Path, split: str = 'test') -> dict:
+    """Box and mask AP of one tested method; kept beside its results."""
+    ann_file = data / 'annotations' / f'lvis_v1_{split}.json'
+    return {
+        iou_type: evaluate(ann_file, folder / f'results.{iou_type}.json', iou_type)
+        for iou_type in ('bbox', 'segm')
+    }
+
+
+def demo_table(rows: dict[str, dict]) -> str:
+    """A Markdown table of AP, APr, APc and APf of each method, boxes and masks."""
+    columns = {'AP': 'all', 'APr': 'novel', 'APc': 'common', 'APf': 'frequent'}
+    header = ['method', *(f'box {c}' for c in columns), *(f'mask {c}' for c in columns)]
+    lines = ['| ' + ' | '.join(header) + ' |', '|---' + '|---:' * (len(header) - 1) + '|']
+    for method, result in rows.items():
+        values = [
+            f'{result[iou_type]["AP"][group]:.1f}'
+            for iou_type in ('bbox', 'segm')
+            for group in columns.values()
+        ]
+        lines.append('| ' + ' | '.join([method, *values]) + ' |')
+    return '\n'.join(lines)
+
+
+def save(rows: dict[str, dict], file: Path) -> None:
+    """Write the evaluated rows as JSON."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(rows, indent=2) + '\n')
