@@ -3,18 +3,21 @@
 #   make demo [SEED=n] [CATEGORIES=FILE]   ViLD on a small world, from nothing to a table and pictures
 #   make demo-full                         every method over three seeds, into docs/mini_lvis.md
 #   make test                              lint and all tests, on both families of packages
-#   make env | lint | clean
+#   make env | env-onedl | lint | clean
 #
 # PYTHON=... names the interpreter to use, where none of 3.10 to 3.12 is found.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help env test lint demo demo-full clean
+.PHONY: help env env-onedl test lint demo demo-full clean
 
-VENV := $(CURDIR)/.venv
-VENV_ONEDL := $(CURDIR)/.venv-onedl
-IN_ENV := PATH="$(VENV)/bin:$$PATH" python
+VENV := .venv
+VENV_ONEDL := .venv-onedl
+PIP := $(VENV)/bin/python -m pip
+PIP_ONEDL := $(VENV_ONEDL)/bin/python -m pip
+IN_ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" python
+IN_ENV_ONEDL := PATH="$(CURDIR)/$(VENV_ONEDL)/bin:$$PATH" python
 PACKAGING := setup.cfg pyproject.toml requirements/base.txt $(wildcard build_backend/*.py) \
 	mmdet_vild/compat/mmcv_ext_finder.py mmdet_vild/version.py
 
@@ -32,32 +35,34 @@ help:
 
 env: $(VENV)/.installed
 
+env-onedl: $(VENV_ONEDL)/.installed
+
 $(VENV)/.installed: $(PACKAGING) requirements/openmmlab.txt
 	@echo "Installing into .venv: about 3 GB, torch with CUDA for the most part."
-	"$(VENV)/bin/python" -m pip --version >/dev/null 2>&1 || { \
-		python=$$(.ci/find_python) && rm -rf "$(VENV)" && "$$python" -m venv "$(VENV)"; }
-	"$(VENV)/bin/python" -m pip install -c requirements/openmmlab.txt -e '.[openmmlab,test]'
+	@$(PIP) --version >/dev/null 2>&1 || \
+		{ python=$$(.ci/find_python) && rm -rf $(VENV) && "$$python" -m venv $(VENV); }
+	$(PIP) install -c requirements/openmmlab.txt -e '.[openmmlab,test]'
 	@touch $@
 
 # The second environment starts as hard links to the first, so torch is there once; pip
 # replaces files rather than writing into them.
 $(VENV_ONEDL)/.installed: $(VENV)/.installed requirements/onedl.txt
-	rm -rf "$(VENV_ONEDL)"
-	"$(VENV)/bin/python" -m venv --without-pip "$(VENV_ONEDL)"
-	from=$$(echo "$(VENV)"/lib/python*/site-packages); \
-	to=$$(echo "$(VENV_ONEDL)"/lib/python*/site-packages); \
-	cp -al "$$from/." "$$to" 2>/dev/null || cp -a "$$from/." "$$to"
-	"$(VENV_ONEDL)/bin/python" -m pip uninstall -y mmdet mmengine mmcv-lite mmdet_vild
-	"$(VENV_ONEDL)/bin/python" -m pip install -c requirements/onedl.txt -e '.[onedl,test]'
+	rm -rf $(VENV_ONEDL)
+	$(VENV)/bin/python -m venv --without-pip $(VENV_ONEDL)
+	@echo "Linking the packages of $(VENV) into $(VENV_ONEDL)"
+	@from=$$(echo $(VENV)/lib/python*/site-packages); to=$$(echo $(VENV_ONEDL)/lib/python*/site-packages); \
+	cp -al $$from/. $$to 2>/dev/null || { rm -rf $$to && cp -a $$from $$to; }
+	$(PIP_ONEDL) uninstall -y mmdet mmengine mmcv-lite mmdet_vild
+	$(PIP_ONEDL) install -c requirements/onedl.txt -e '.[onedl,test]'
 	@touch $@
 
 lint: env
 	$(IN_ENV) -m ruff check .
 	$(IN_ENV) -m ruff format --check .
 
-test: lint $(VENV_ONEDL)/.installed
+test: lint env-onedl
 	$(IN_ENV) -m pytest
-	PATH="$(VENV_ONEDL)/bin:$$PATH" python -m pytest -m onedl
+	$(IN_ENV_ONEDL) -m pytest -m onedl
 
 demo: env
 	$(IN_ENV) tools/mini_lvis/demo.py $(DEMO_ARGS)
@@ -66,5 +71,5 @@ demo-full: env
 	$(IN_ENV) tools/mini_lvis/demo_full.py $(if $(CATEGORIES),--categories "$(CATEGORIES)")
 
 clean:
-	rm -rf "$(VENV)" "$(VENV_ONEDL)" build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV_ONEDL) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
