@@ -1,7 +1,6 @@
 """The text-embedding file: what a vocabulary looks like to the detector."""
 
 import os
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,7 +86,9 @@ class TextEmbeddings:
         try:
             with np.load(path, allow_pickle=False) as data:
                 parts = {field: data[field] for field in _FIELDS}
-        except (KeyError, ValueError, OSError, zipfile.BadZipFile, AttributeError) as error:
+        except PermissionError:
+            raise
+        except Exception as error:  # a damaged zip file raises errors of many kinds
             raise ValueError(
                 f'{path} is not a text-embedding file ({error}); expected an .npz with '
                 f'{_FIELDS}, as tools/encode_vocabulary.py writes it'

@@ -1,0 +1,170 @@
+"""The teacher against open_clip and PIL used by hand."""
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch.nn.functional import normalize
+
+from mmdet_vild.teacher import OpenCLIPTeacher, crop_windows
+from mmdet_vild.vocabulary import VILD_TEMPLATES
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory) -> str:
+    """Random weights of the mini teacher in a file."""
+    torch.manual_seed(0)
+    model = OpenCLIPTeacher('mini-clip').model
+    path = str(tmp_path_factory.mktemp('weights') / 'teacher.pt')
+    torch.save(model.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope='module')
+def teacher(weights) -> OpenCLIPTeacher:
+    return OpenCLIPTeacher('mini-clip', weights, batch_size=7)
+
+
+def picture(height: int = 90, width: int = 120) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8))
+    return np.array(coarse.resize((width, height), Image.BICUBIC))
+
+
+def test_crops_agree_with_pil_and_open_clip(teacher):
+    """The authors' recipe, crop by crop with PIL; the largest difference is in resizing."""
+    image = picture()
+    boxes = np.array([[10.3, 5.2, 50.9, 60.1], [0, 0, 120, 90], [100, 70, 140, 95], [5, 5, 6, 6]])
+    found = teacher.encode_crops(image, boxes)
+    rgb = Image.fromarray(image[..., ::-1])
+    mean, std = np.array(open_clip.OPENAI_DATASET_MEAN), np.array(open_clip.OPENAI_DATASET_STD)
+    for box, embedding in zip(boxes, found):
+        total = 0
+        for scale in (1.0, 1.5):
+            cx, cy = (box[:2] + box[2:]) / 2
+            w, h = (box[2:] - box[:2]) / 2 * scale
+            window = [
+                max(int(np.floor(cx - w)), 0),
+                max(int(np.floor(cy - h)), 0),
+                min(int(np.ceil(cx + w)), 120),
+                min(int(np.ceil(cy + h)), 90),
+            ]
+            crop = rgb.crop(window).resize(teacher.input_size[::-1], Image.BICUBIC)
+            pixels = (np.array(crop) / 255 - mean) / std
+            pixels = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
+            with torch.no_grad():
+                total = total + teacher.model.encode_image(pixels)
+        cosine = torch.nn.functional.cosine_similarity(total[0], embedding, dim=0)
+        assert cosine > 0.999
+        assert embedding.norm().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_no_boxes(teacher):
+    assert teacher.encode_crops(picture(), np.zeros((0, 4))).shape == (0, teacher.embed_dims)
+
+
+@given(
+    st.lists(st.tuples(*[st.floats(-50, 150)] * 4), min_size=1, max_size=5),
+    st.floats(1, 2),
+    st.integers(1, 100),
+    st.integers(1, 100),
+)
+@settings(deadline=None)
+def test_windows_lie_in_the_image_and_cover_the_box(boxes, scale, height, width):
+    boxes = [(min(a, c), min(b, d), max(a, c), max(b, d)) for a, b, c, d in boxes]
+    windows = crop_windows(torch.tensor(boxes, dtype=torch.float64), scale, (height, width))
+    for (x1, y1, x2, y2), (left, top, right, bottom) in zip(boxes, windows.tolist()):
+        assert 0 <= left < right <= width and 0 <= top < bottom <= height
+        if x1 >= 0 and x2 <= width and x1 < x2:
+            assert left <= x1 and right >= x2
+        if y1 >= 0 and y2 <= height and y1 < y2:
+            assert top <= y1 and bottom >= y2
+
+
+def test_vocabulary(teacher):
+    """Templates, then synonyms, by hand."""
+    categories = [
+        dict(name='red_heart', synonyms=['red_heart', 'crimson heart'], frequency='r'),
+        dict(name='apple', synonyms=['apple'], frequency='f'),
+    ]
+    text = teacher.encode_categories(categories)
+    assert text.names == ('red_heart', 'apple')
+    assert text.novel.tolist() == [True, False]
+    assert text.teacher == teacher.identity
+
+    def encode(name: str, article: str) -> torch.Tensor:
+        prompts = [t.replace('{article}', article).replace('{}', name) for t in VILD_TEMPLATES]
+        with torch.no_grad():
+            embeddings = teacher.model.encode_text(teacher.tokenizer(prompts))
+        return normalize(normalize(embeddings, dim=1).mean(0), dim=0)
+
+    heart = normalize(encode('red heart', 'a') + encode('crimson heart', 'a'), dim=0)
+    expected = torch.stack([heart, encode('apple', 'an')])
+    torch.testing.assert_close(torch.from_numpy(text.embeddings), expected, rtol=0, atol=1e-5)
+
+
+def test_identity_is_that_of_the_weights(weights, teacher, tmp_path):
+    copy = str(tmp_path / 'copy.pt')
+    state = torch.load(weights, weights_only=True)
+    torch.save(state, copy)
+    assert OpenCLIPTeacher('mini-clip', copy).identity == teacher.identity
+    assert teacher.identity.startswith('mini-clip@')
+    name = next(n for n, t in state.items() if t.is_floating_point() and t.numel() > 9)
+    state[name].view(-1)[3] += 1e-3
+    torch.save(state, copy)
+    assert OpenCLIPTeacher('mini-clip', copy).identity != teacher.identity
+
+
+def test_temperature(teacher):
+    expected = np.exp(-teacher.model.logit_scale.item())
+    assert teacher.temperature == pytest.approx(expected)
+
+
+def test_a_real_architecture():
+    """ViT-B/32 with random weights, by the same code as the mini teacher."""
+    teacher = OpenCLIPTeacher('ViT-B-32-quickgelu')
+    assert teacher.embed_dims == 512 and teacher.input_size == (224, 224)
+    embeddings = teacher.encode_crops(picture(), np.array([[0, 0, 60, 40]]))
+    assert embeddings.shape == (1, 512)
+
+
+@pytest.mark.weights
+def test_openai_weights_classify():
+    """With the real CLIP: a picture of a word is nearer to that word."""
+    import os
+
+    teacher = OpenCLIPTeacher('ViT-B-32-quickgelu', os.environ['VILD_CLIP_WEIGHTS'])
+    red, blue = (np.full((64, 64, 3), colour, np.uint8) for colour in ((0, 0, 255), (255, 0, 0)))
+    words = teacher.encode_texts(['a red square', 'a blue square'])
+    regions = torch.cat([teacher.encode_crops(i, np.array([[0, 0, 64, 64]])) for i in (red, blue)])
+    assert (regions @ words.t()).argmax(1).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'error', 'message'),
+    [
+        (('no-such-model',), ValueError, "open_clip has no model 'no-such-model'"),
+        (('mini-clip', 'openai'), ValueError, r"'openai' is neither a file nor .* mini-clip: \[\]"),
+        (('ViT-B-32', 'absent.pt'), ValueError, "'absent.pt' is neither a file .*openai"),
+        (('mini-clip', None, 'absent.json'), FileNotFoundError, 'config at absent.json'),
+    ],
+)
+def test_refused_teachers(arguments, error, message):
+    with pytest.raises(error, match=message):
+        OpenCLIPTeacher(*arguments)
+
+
+@pytest.mark.parametrize(
+    ('image', 'boxes', 'message'),
+    [
+        (np.zeros((9, 9), np.uint8), np.zeros((1, 4)), r'\(H, W, 3\) and type uint8, found \(9, 9\)'),
+        (np.zeros((9, 9, 3)), np.zeros((1, 4)), 'float64'),
+        (np.zeros((9, 9, 3), np.uint8), np.zeros(4), r'boxes of shape \(n, 4\), found \(4,\)'),
+    ],
+)
+def test_refused_input(teacher, image, boxes, message):
+    with pytest.raises(ValueError, match=message):
+        teacher.encode_crops(image, boxes)

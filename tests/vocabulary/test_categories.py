@@ -1,0 +1,76 @@
+"""Category lists in each of their forms."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mmdet_vild.vocabulary import is_novel, load_categories
+
+LVIS = [
+    {'id': 2, 'name': 'owl', 'synonyms': ['owl', 'bird of Minerva'], 'frequency': 'r'},
+    {'id': 1, 'name': 'cat', 'synonyms': ['cat'], 'frequency': 'f'},
+]
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content, name: str = 'categories.json') -> str:
+        path = tmp_path / name
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return str(path)
+
+    return write
+
+
+def test_a_list_keeps_its_order(write):
+    found = load_categories(write(LVIS))
+    assert [c['name'] for c in found] == ['owl', 'cat']
+    assert [is_novel(c) for c in found] == [True, False]
+    assert found[0]['synonyms'] == ['owl', 'bird of Minerva']
+
+
+def test_an_annotation_file_is_read_in_id_order(write):
+    found = load_categories(write({'images': [], 'categories': LVIS}))
+    assert [c['name'] for c in found] == ['cat', 'owl']
+
+
+def test_plain_words(write):
+    found = load_categories(write('toy elephant\n\nstriped mug\n', 'words.txt'))
+    assert [(c['id'], c['name'], c['synonyms']) for c in found] == [
+        (1, 'toy elephant', ['toy elephant']),
+        (2, 'striped mug', ['striped mug']),
+    ]
+    assert not any(is_novel(c) for c in found)
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ('{', 'not valid JSON'),
+        ([], 'holds no categories'),
+        ({'images': []}, 'holds no categories'),
+        ('"cat"', 'holds no categories'),
+        ([{'id': 1}], "category 0 of .* has no \"name\": found {'id': 1}"),
+        ([{'name': ' '}], 'empty name'),
+        ([{'name': 'cat'}, {'name': 'cat'}], r"more than once: \['cat'\]"),
+        ([{'name': 'cat', 'synonyms': 'kitty'}], 'must be a list of texts'),
+        ([{'name': 'cat', 'frequency': 'rare'}], r"one of \('f', 'c', 'r'\), found 'rare'"),
+    ],
+)
+def test_malformed_files_are_refused(write, content, message):
+    with pytest.raises(ValueError, match=message):
+        load_categories(write(content))
+
+
+def test_missing_file():
+    with pytest.raises(FileNotFoundError, match='no vocabulary file at absent.json'):
+        load_categories('absent.json')
+
+
+def test_real_lvis_categories():
+    path = Path(__file__).parents[3] / 'shared' / 'data' / 'lvis_v1_categories.json'
+    if not path.exists():
+        pytest.skip(f'no LVIS categories at {path}')
+    found = load_categories(str(path))
+    assert len(found) == 1203 and sum(is_novel(c) for c in found) == 337

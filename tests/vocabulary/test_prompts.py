@@ -1,0 +1,45 @@
+"""Prompt templates."""
+
+import pytest
+
+from mmdet_vild.vocabulary import VILD_TEMPLATES, fill_templates, readable_name
+
+
+def test_the_prompt_ensemble_has_63_templates():
+    assert len(set(VILD_TEMPLATES)) == 63
+    assert all(template.count('{}') == 1 for template in VILD_TEMPLATES)
+    for known in (
+        'There is {article} {} in the scene.',
+        'a photo of {article} {} in the scene.',
+        'itap of my {}.',
+        'a photo of the hard to see {}.',
+        'a jpeg corrupted photo of {article} {}.',
+        'a black and white photo of the {}.',
+        'the embroidered {}.',
+        'a painting of a {}.',
+    ):
+        assert known in VILD_TEMPLATES
+
+
+@pytest.mark.parametrize(
+    ('name', 'words', 'article'),
+    [
+        ('tow_truck', 'tow truck', 'a'),
+        ('apricot', 'apricot', 'an'),
+        ('Water_bottle', 'water bottle', 'a'),
+        ('coat/jacket', 'coat or jacket', 'a'),
+    ],
+)
+def test_names_are_put_into_templates(name, words, article):
+    assert readable_name(name) == words
+    assert fill_templates(name, ['{article} {}.', 'the {}']) == [
+        f'{article} {words}.',
+        f'the {words}',
+    ]
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match='empty category name'):
+        fill_templates(' ')
+    with pytest.raises(ValueError, match=r"no \"\{\}\".*'a photo'"):
+        fill_templates('cat', ['a photo'])

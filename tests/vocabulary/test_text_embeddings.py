@@ -1,0 +1,97 @@
+"""The text-embedding file."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmdet_vild.vocabulary import TextEmbeddings
+
+
+def make(names=('cat', 'tow truck'), width=4) -> TextEmbeddings:
+    rng = np.random.default_rng(0)
+    novel = np.arange(len(names)) % 2 == 1
+    return TextEmbeddings(rng.normal(size=(len(names), width)), names, novel, 'clip@1')
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.text(st.characters(exclude_characters='\0'), min_size=1), min_size=1, unique=True))
+def test_round_trip(tmp_path_factory, names):
+    text = make(tuple(names))
+    path = str(tmp_path_factory.mktemp('text') / 'sub' / 'text.npz')
+    text.save(path)
+    found = TextEmbeddings.load(path)
+    assert found.names == text.names and found.teacher == 'clip@1'
+    np.testing.assert_array_equal(found.embeddings, text.embeddings)
+    np.testing.assert_array_equal(found.novel, text.novel)
+    assert found.embed_dims == 4
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(embeddings=np.ones(3)), r'shape \(C, D\), found \(3,\)'),
+        (dict(names=('cat',)), '2 embeddings, 1 names'),
+        (dict(novel=np.zeros(3, bool)), r'novel mask of shape \(3,\)'),
+        (dict(names=('cat', 'cat')), r"unique, found \['cat'\]"),
+        (dict(embeddings=np.array([[1, 0], [0, 0]])), r"\['tow truck'\] are zero"),
+        (dict(embeddings=np.array([[np.nan, 0], [0, 1]])), r"\['cat'\] are zero or not finite"),
+    ],
+)
+def test_parts_that_do_not_fit(change, message):
+    text = make()
+    parts = dict(embeddings=text.embeddings, names=text.names, novel=text.novel, teacher='t')
+    with pytest.raises(ValueError, match=message):
+        TextEmbeddings(**{**parts, **change})
+
+
+def test_files_of_another_kind(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'absent.npz; write one with'):
+        TextEmbeddings.load(str(tmp_path / 'absent.npz'))
+    other = str(tmp_path / 'other.npz')
+    np.savez(other, embeddings=np.ones((1, 2)))
+    with pytest.raises(ValueError, match='not a text-embedding file'):
+        TextEmbeddings.load(other)
+    array = str(tmp_path / 'array.npz')
+    with open(array, 'wb') as file:
+        np.save(file, np.ones(3))
+    with pytest.raises(ValueError, match='not a text-embedding file'):
+        TextEmbeddings.load(array)
+    # An object array is a pickle, which could execute code when loaded.
+    pickled = str(tmp_path / 'pickled.npz')
+    np.savez(pickled, embeddings=np.ones((1, 2)), names=np.array(['a'], dtype=object),
+             novel=np.zeros(1, bool), teacher=np.array('t'))  # fmt: skip
+    with pytest.raises(ValueError, match='not a text-embedding file'):
+        TextEmbeddings.load(pickled)
+
+
+@given(st.integers(0, 10_000), st.integers(0, 255))
+@settings(deadline=None, max_examples=60)
+def test_damaged_files_are_refused_or_right(tmp_path_factory, position, value):
+    """A flipped byte is an error with the file's name, or changes nothing that is read."""
+    folder = tmp_path_factory.mktemp('damaged')
+    path = folder / 'text.npz'
+    text = make()
+    text.save(str(path))
+    content = bytearray(path.read_bytes())
+    content[position % len(content)] = value
+    path.write_bytes(content)
+    try:
+        found = TextEmbeddings.load(str(path))
+    except ValueError:
+        return
+    np.testing.assert_array_equal(found.embeddings, text.embeddings)
+    assert found.names == text.names
+
+
+def test_an_interrupted_save_keeps_the_old_file(tmp_path, monkeypatch):
+    path = str(tmp_path / 'text.npz')
+    make().save(path)
+
+    def fail(*args, **kwargs):
+        raise OSError('disk full')
+
+    monkeypatch.setattr(np, 'savez', fail)
+    with pytest.raises(OSError, match='disk full'):
+        make(('other', 'names')).save(path)
+    assert TextEmbeddings.load(path).names == ('cat', 'tow truck')
