@@ -108,6 +108,23 @@ class OpenVocabularyLVISDataset(LVISV1Dataset):
                     )
         return super().parse_data_info({**raw_data_info, 'raw_ann_info': annotations})
 
+    def filter_data(self) -> list[dict]:
+        """Filter images according to ``filter_cfg``.
+
+        Returns:
+            The dicts of the images that are left.
+
+        Raises:
+            ValueError: None is.
+        """
+        data_list = super().filter_data()
+        if not data_list:
+            raise ValueError(
+                f'no image of {self.ann_file} is left by filter_cfg={self.filter_cfg}'
+                + (' after dropping the novel annotations' if self._dropping else '')
+            )
+        return data_list
+
     @property
     def _dropping(self) -> bool:
         return self.drop_novel and not self.test_mode

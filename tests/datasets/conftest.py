@@ -1,1 +1,9 @@
-import mmdet_vild  # noqa: F401  (its compatibility patches come before any import of mmdet)
+import pytest
+from mmengine.registry import DefaultScope
+
+
+@pytest.fixture(autouse=True, scope='module')
+def mmdet_scope():
+    """As in the stock tools: names in configs are looked up among mmdet's."""
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        yield

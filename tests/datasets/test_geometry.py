@@ -10,7 +10,6 @@ from mmcv.transforms import Compose
 from mmdet.datasets import MultiImageMixDataset
 from mmdet.datasets.transforms import LoadAnnotations
 from mmdet.registry import DATASETS, TRANSFORMS
-from mmengine.registry import DefaultScope
 
 from mmdet_vild.datasets.geometry import (
     check_recorded_geometry,
@@ -35,12 +34,6 @@ LARGE_SCALE_JITTER = [
     dict(type='FilterAnnotations', min_gt_bbox_wh=(1e-2, 1e-2)),
     dict(type='RandomFlip', prob=0.5),
 ]
-
-
-@pytest.fixture(autouse=True, scope='module')
-def mmdet_scope():
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        yield
 
 
 def coordinates(height, width):

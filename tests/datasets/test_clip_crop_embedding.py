@@ -1,0 +1,133 @@
+import copy
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from memory_store import Memory
+from mmcv.transforms import Compose
+from mmdet.registry import TRANSFORMS
+
+from mmdet_vild.datasets import CLIPCropEmbedding, NpzEmbeddingStore
+
+pytestmark = pytest.mark.onedl
+
+
+def sample(size=(100, 200), matrix=None, img_shape=None):
+    results = dict(img_id=3, img_path='3.jpg', ori_shape=size, img_shape=img_shape or size)
+    if matrix is not None:
+        results['homography_matrix'] = np.array(matrix, dtype=np.float32)
+    return results
+
+
+def rows_of(results):
+    return results['distill_embeddings'][:, 0].astype(int).tolist()
+
+
+def test_untransformed():
+    boxes = [[10, 20, 30, 40], [0, 0, 200, 100]]
+    results = CLIPCropEmbedding(Memory(boxes))(sample())
+    np.testing.assert_array_equal(results['distill_bboxes'], boxes)
+    np.testing.assert_array_equal(results['distill_embeddings'], [[0, 1], [1, 1]])
+    assert results['distill_bboxes'].dtype == results['distill_embeddings'].dtype == np.float32
+    assert results['distill_teacher'] == 'memory@0'
+
+
+def test_crop_keeps_what_is_visible_with_its_embedding():
+    """Cropped to (50..150, 10..60): by hand."""
+    boxes = [
+        [60, 20, 100, 50],  # inside
+        [0, 0, 40, 40],  # outside
+        [30, 10, 70, 60],  # half of it
+        [20, 10, 69, 60],  # 19/49 of it
+        [149.5, 20, 150, 40],  # half a pixel wide
+    ]
+    view = sample(matrix=[[1, 0, -50], [0, 1, -10], [0, 0, 1]], img_shape=(50, 100))
+    results = CLIPCropEmbedding(Memory(boxes))(copy.deepcopy(view))
+    np.testing.assert_array_equal(results['distill_bboxes'], [[10, 10, 50, 40], [0, 0, 20, 50]])
+    assert rows_of(results) == [0, 2]
+    results = CLIPCropEmbedding(Memory(boxes), min_visible=0)(copy.deepcopy(view))
+    assert rows_of(results) == [0, 2, 3]
+    results = CLIPCropEmbedding(Memory(boxes), min_visible=1)(copy.deepcopy(view))
+    assert rows_of(results) == [0]
+
+
+def test_nothing_left():
+    view = sample(matrix=[[1, 0, -50], [0, 1, -10], [0, 0, 1]], img_shape=(50, 100))
+    for boxes in ([[0, 0, 20, 20]], np.zeros((0, 4))):
+        results = CLIPCropEmbedding(Memory(boxes))(copy.deepcopy(view))
+        assert results['distill_bboxes'].shape == (0, 4)
+        assert results['distill_embeddings'].shape == (0, 2)
+
+
+def test_choice_comes_after_dropping():
+    boxes = [[150, 0, 160, 10]] * 3 + [[0, 0, 10, 10]] * 4
+    view = sample(matrix=np.eye(3), img_shape=(100, 100))
+    by_score = CLIPCropEmbedding(Memory(boxes, [7, 6, 5, 1, 4, 2, 3]), max_proposals=2)
+    assert rows_of(by_score(copy.deepcopy(view))) == [4, 6]
+    at_random = CLIPCropEmbedding(Memory(boxes), max_proposals=2, order='random')
+    np.random.seed(0)
+    seen = [rows_of(at_random(copy.deepcopy(view))) for _ in range(60)]
+    assert all(len(set(rows)) == 2 for rows in seen)
+    assert {row for rows in seen for row in rows} == {3, 4, 5, 6}
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from(['score', 'random']), st.integers(1, 40))
+def test_rows_stay_together_through_large_scale_jitter(seed, order, max_proposals):
+    """Each attached row is the projection of the very box that its embedding belongs to."""
+    rng = np.random.default_rng(seed)
+    np.random.seed(seed)
+    height, width = rng.integers(60, 200, 2).tolist()
+    boxes = np.sort(rng.uniform(0, 1, (30, 2, 2)), axis=1).reshape(30, 4)
+    boxes *= (width, height, width, height)
+    jitter = [
+        dict(type='RandomResize', scale=(150, 150), ratio_range=(0.1, 2.0), keep_ratio=True),
+        dict(type='RandomCrop', crop_size=(150, 150), allow_negative_crop=True),
+        dict(type='RandomFlip', prob=0.5),
+        dict(type='Pad', size=(150, 150)),
+    ]
+    pipeline = Compose([TRANSFORMS.build(transform) for transform in jitter])
+    results = pipeline({**sample((height, width)), 'img': np.zeros((height, width, 3), np.uint8)})
+    attach = CLIPCropEmbedding(Memory(boxes), max_proposals=max_proposals, order=order)
+    results = attach(results)
+    (sx, _, tx), (_, sy, ty), _ = results['homography_matrix'].tolist()
+    kept = {}
+    for row, (x1, y1, x2, y2) in enumerate(boxes.astype(np.float32).tolist()):
+        u = sorted((sx * x1 + tx, sx * x2 + tx))
+        v = sorted((sy * y1 + ty, sy * y2 + ty))
+        w = min(u[1], 150) - max(u[0], 0)
+        h = min(v[1], 150) - max(v[0], 0)
+        if w >= 1 and h >= 1 and w * h >= 0.5 * (u[1] - u[0]) * (v[1] - v[0]):
+            kept[row] = [max(u[0], 0), max(v[0], 0), min(u[1], 150), min(v[1], 150)]
+    rows = rows_of(results)
+    assert len(rows) == min(max_proposals, len(kept)) and set(rows) <= set(kept)
+    if order == 'score':
+        assert rows == sorted(kept)[:max_proposals]
+    for row, box in zip(rows, results['distill_bboxes'], strict=True):
+        np.testing.assert_allclose(box, kept[row], atol=1e-3)
+
+
+def test_reads_a_store_by_config(tmp_path):
+    store = NpzEmbeddingStore.create(tmp_path, 'memory@0', 2)
+    store.write(3, Memory([[10, 20, 30, 40]]).record, (100, 200))
+    transform = TRANSFORMS.build(
+        dict(type='CLIPCropEmbedding', store=dict(type='NpzEmbeddingStore', path=str(tmp_path)))
+    )
+    assert 'max_proposals=300' in repr(transform)
+    np.testing.assert_array_equal(transform(sample())['distill_bboxes'], [[10, 20, 30, 40]])
+    with pytest.raises(ValueError, match='image 3'):
+        transform(sample((100, 201)))
+
+
+@pytest.mark.parametrize(
+    'wrong', [dict(order='best'), dict(max_proposals=0), dict(min_visible=1.5)]
+)
+def test_wrong_parameters(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        CLIPCropEmbedding(Memory([]), **wrong)
+
+
+def test_unrecorded_motion_is_refused():
+    with pytest.raises(ValueError, match='image 3 was changed'):
+        CLIPCropEmbedding(Memory([]))(sample(img_shape=(50, 100)))

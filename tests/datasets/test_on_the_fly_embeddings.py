@@ -1,0 +1,97 @@
+import json
+import pickle
+
+import mmcv
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import TASK_UTILS
+
+from mmdet_vild.datasets import OnTheFlyEmbeddings
+
+pytestmark = pytest.mark.onedl
+
+
+@TASK_UTILS.register_module(force=True)
+class MeanColourTeacher:
+    """Embeds a crop as its mean colour."""
+
+    identity = 'mean-colour@0'
+    embed_dims = 3
+    calls = 0
+
+    def encode_crops(self, image, boxes):
+        MeanColourTeacher.calls += 1
+        rows = [
+            image[int(y1) : int(y2), int(x1) : int(x2)].mean((0, 1)) for x1, y1, x2, y2 in boxes
+        ]
+        rows = torch.tensor(np.array(rows).reshape(-1, 3), dtype=torch.float32)
+        return torch.nn.functional.normalize(rows, dim=1)
+
+
+@pytest.fixture
+def image_file(tmp_path):
+    image = np.zeros((40, 50, 3), dtype=np.uint8)
+    image[:, :25, 0] = 200  # blue in BGR
+    image[:, 25:, 2] = 200
+    mmcv.imwrite(image, str(tmp_path / '1.png'))
+    return str(tmp_path / '1.png')
+
+
+def write_proposals(path, proposals):
+    path.write_text(json.dumps(proposals))
+    return str(path)
+
+
+@pytest.fixture
+def store(tmp_path):
+    proposals = [
+        dict(image_id=1, bbox=[2, 3, 10, 20], score=0.3, category_id=1),
+        dict(image_id=2, bbox=[0, 0, 5, 5], score=0.9, category_id=1),
+        dict(image_id=1, bbox=[30, 0, 15, 40], score=0.7, category_id=1),
+    ]
+    return TASK_UTILS.build(
+        dict(
+            type='OnTheFlyEmbeddings',
+            teacher=dict(type='MeanColourTeacher'),
+            proposal_file=write_proposals(tmp_path / 'proposals.json', proposals),
+        )
+    )
+
+
+def test_computes_once(store, image_file):
+    results = dict(img_id=1, img_path=image_file, ori_shape=(40, 50))
+    MeanColourTeacher.calls = 0
+    record = store.read(results)
+    assert store.read(results) is record and MeanColourTeacher.calls == 1
+    np.testing.assert_array_equal(record.boxes, [[30, 0, 45, 40], [2, 3, 12, 23]])
+    np.testing.assert_allclose(record.scores, [0.7, 0.3], rtol=1e-6)
+    np.testing.assert_array_equal(record.embeddings, [[0, 0, 1], [1, 0, 0]])  # red, blue: BGR
+    assert (store.teacher, store.embed_dims) == ('mean-colour@0', 3)
+
+
+def test_spawned_worker_builds_its_own_teacher(store, image_file):
+    results = dict(img_id=1, img_path=image_file, ori_shape=(40, 50))
+    store.read(results)
+    copied = pickle.loads(pickle.dumps(store))
+    assert copied._teacher is None and not copied._records
+    np.testing.assert_array_equal(copied.read(results).boxes, store.read(results).boxes)
+
+
+def test_errors_name_the_image(store, image_file):
+    with pytest.raises(KeyError, match='no regions of image 3 .*x.png'):
+        store.read(dict(img_id=3, img_path='x.png', ori_shape=(40, 50)))
+    with pytest.raises(ValueError, match=r'image 1: .*\(40, 50\).*\(50, 40\)'):
+        store.read(dict(img_id=1, img_path=image_file, ori_shape=(50, 40)))
+
+
+@pytest.mark.parametrize('content', [{'a': 1}, [{'bbox': [1, 2, 3, 4]}], [[1, 2]], 3])
+def test_malformed_proposals(tmp_path, content):
+    file = write_proposals(tmp_path / 'p.json', content)
+    with pytest.raises(ValueError, match='not a COCO-style results file'):
+        OnTheFlyEmbeddings(dict(type='MeanColourTeacher'), file)
+
+
+def test_missing_proposals(tmp_path):
+    with pytest.raises(FileNotFoundError, match='no proposal file at'):
+        OnTheFlyEmbeddings(dict(type='MeanColourTeacher'), str(tmp_path / 'p.json'))

@@ -1,1 +1,0 @@
-import mmdet_vild  # noqa: F401  (its compatibility patches come before any import of mmdet)
