@@ -23,6 +23,4 @@ test_pipeline = [
 test_dataloader = dict(
     dataset=dict(ann_file='annotations/lvis_v1_train.json', pipeline=test_pipeline)
 )
-test_evaluator = dict(
-    _delete_=True, type='EmbeddingStoreWriter', path=data_root + 'vild/regions'
-)
+test_evaluator = dict(_delete_=True, type='EmbeddingStoreWriter', path=data_root + 'vild/regions')

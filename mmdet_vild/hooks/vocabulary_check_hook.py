@@ -3,14 +3,18 @@
 from collections.abc import Iterator
 
 import numpy as np
+from mmdet.models.data_preprocessors import BatchResize, BatchSyncRandomResize
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch import nn
 from torch.utils.data import Dataset
 
 from mmdet_vild.datasets import CLIPCropEmbedding
 from mmdet_vild.models import CLIPTextClassifier
+
+_RESIZING = (BatchResize, BatchSyncRandomResize)
 
 
 @HOOKS.register_module()
@@ -23,7 +27,8 @@ class VocabularyCheckHook(Hook):
 
     - the dataset's ``classes`` with the names in the text-embedding file, in order;
     - the dataset's ``novel`` classes, where it has any, with the novel ones of the classifier;
-    - the teacher and the embedding width of the store with those of the text embeddings.
+    - the teacher and the embedding width of the store with those of the text embeddings;
+    - that the model does not resize the batch, which would leave the stored boxes behind.
 
     A model without a :class:`CLIPTextClassifier` passes.
 
@@ -52,6 +57,7 @@ class VocabularyCheckHook(Hook):
                 for transform in part.pipeline.transforms:
                     if isinstance(transform, CLIPCropEmbedding):
                         check_teacher(classifier, transform.store)
+                        check_batch_augments(model)
 
 
 def check_vocabulary(classifier: CLIPTextClassifier, metainfo: dict) -> None:
@@ -59,14 +65,16 @@ def check_vocabulary(classifier: CLIPTextClassifier, metainfo: dict) -> None:
     classes = tuple(metainfo['classes'])
     if classes != classifier.names:
         raise ValueError(
-            f'the dataset has {len(classes)} classes and the text embeddings {len(classifier.names)}'
-            f' words{_first_difference(classes, classifier.names)}; encode the vocabulary of the '
-            "dataset's own annotation file with tools/encode_vocabulary.py"
+            f'the dataset has {len(classes)} classes and the text embeddings '
+            f'{len(classifier.names)} words{_first_difference(classes, classifier.names)}; encode '
+            "the vocabulary of the dataset's own annotation file with tools/encode_vocabulary.py"
         )
     if metainfo.get('novel') is None:
         return
     found = set(metainfo['novel'])
-    expected = {n for n, novel in zip(classifier.names, classifier.novel.tolist()) if novel}
+    expected = {
+        n for n, novel in zip(classifier.names, classifier.novel.tolist(), strict=True) if novel
+    }
     if found != expected:
         raise ValueError(
             'the dataset and the text embeddings disagree on which categories are novel; only in '
@@ -82,6 +90,17 @@ def check_teacher(classifier: CLIPTextClassifier, store) -> None:
             f'the region embeddings come from the teacher {store.teacher} and are '
             f'{store.embed_dims} wide, the text embeddings from {classifier.teacher} and '
             f'{classifier.embed_dims} wide; both must come from one teacher'
+        )
+
+
+def check_batch_augments(model: nn.Module) -> None:
+    """Raise a ValueError where the data preprocessor resizes images and not their regions."""
+    augments = getattr(model.data_preprocessor, 'batch_augments', None) or []
+    resizing = [type(a).__name__ for a in augments if isinstance(a, _RESIZING)]
+    if resizing:
+        raise ValueError(
+            f'the data preprocessor resizes the batch ({resizing}) without the regions that '
+            'CLIPCropEmbedding attached; use a resizing transform of the train pipeline instead'
         )
 
 

@@ -78,9 +78,7 @@ class CLIPTextClassifier(BaseModule):
         if novel_categories is not None:
             unknown = sorted(set(novel_categories) - set(text.names))
             if unknown:
-                raise ValueError(
-                    f'these novel categories are not in {text_embeddings}: {unknown}'
-                )
+                raise ValueError(f'these novel categories are not in {text_embeddings}: {unknown}')
             novel = torch.tensor([name in set(novel_categories) for name in text.names])
         self.register_buffer('novel', novel, persistent=False)
         if with_background:

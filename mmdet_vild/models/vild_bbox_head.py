@@ -43,8 +43,13 @@ class ViLDBBoxHead(ConvFCBBoxHead):
             all shared, and the box is class-agnostic.
     """
 
-    def __init__(self, fc_norm_cfg: dict | None = None, with_reg: bool = True,
-                 init_cfg: dict | list | None = None, **kwargs) -> None:
+    def __init__(
+        self,
+        fc_norm_cfg: dict | None = None,
+        with_reg: bool = True,
+        init_cfg: dict | list | None = None,
+        **kwargs,
+    ) -> None:
         own = {'reg_class_agnostic', 'with_avg_pool', 'with_cls'} | {
             f'num_{branch}_{kind}' for branch in ('cls', 'reg') for kind in ('convs', 'fcs')
         }

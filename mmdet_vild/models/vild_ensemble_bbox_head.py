@@ -56,9 +56,7 @@ class ViLDEnsembleBBoxHead(ViLDBBoxHead):
 
     def class_scores(self, cls_score: Tensor) -> Tensor:
         """Geometric means (n, C) of both branches' probabilities (ViLD, Eq. 5)."""
-        text_logits, image_logits = cls_score.split(
-            [self.num_classes + 1, self.num_classes], dim=1
-        )
+        text_logits, image_logits = cls_score.split([self.num_classes + 1, self.num_classes], dim=1)
         # Only the text branch's softmax includes background.
         text = softmax(text_logits, dim=1)[:, : self.num_classes]
         image = softmax(image_logits, dim=1)

@@ -49,12 +49,14 @@ class CLIPOnCrops(TwoStageDetector):
         self.teacher.to(batch_inputs.device)
         results = [
             self._classify(region.bboxes.view(-1, 4), proposal.scores, data_sample)
-            for region, proposal, data_sample in zip(regions, proposals, batch_data_samples)
+            for region, proposal, data_sample in zip(
+                regions, proposals, batch_data_samples, strict=True
+            )
         ]
         if self.roi_head.with_mask:
             results = self.roi_head.predict_mask(features, metas, results, rescale=rescale)
         elif rescale:
-            for result, data_sample in zip(results, batch_data_samples):
+            for result, data_sample in zip(results, batch_data_samples, strict=True):
                 result.bboxes = to_original(result.bboxes, data_sample)
         return self.add_pred_to_datasample(batch_data_samples, results)
 

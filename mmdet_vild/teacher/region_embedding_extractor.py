@@ -42,7 +42,7 @@ class RegionEmbeddingExtractor(TwoStageDetector):
         features = self.extract_feat(batch_inputs)
         proposals = self.rpn_head.predict(features, batch_data_samples, rescale=False)
         self.teacher.to(batch_inputs.device)
-        for data_sample, found in zip(batch_data_samples, proposals):
+        for data_sample, found in zip(batch_data_samples, proposals, strict=True):
             boxes = to_original(found.bboxes, data_sample)
             data_sample.pred_instances = InstanceData(
                 bboxes=boxes,

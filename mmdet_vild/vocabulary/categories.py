@@ -48,9 +48,11 @@ def load_categories(path: str) -> list[dict]:
         )
     categories = [_check(category, index, path) for index, category in enumerate(raw)]
     names = [category['name'] for category in categories]
-    repeated = sorted({name for name in names if names.count(name) > 1}) if len(
-        set(names)
-    ) < len(names) else []
+    repeated = (
+        sorted({name for name in names if names.count(name) > 1})
+        if len(set(names)) < len(names)
+        else []
+    )
     if repeated:
         raise ValueError(f'{path} names these categories more than once: {repeated}')
     return categories

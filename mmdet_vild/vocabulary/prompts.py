@@ -41,7 +41,11 @@ VILD_TEMPLATES: tuple[str, ...] = (
         )
         for a in ('a', 'the')
     ),
-    *(f'{a} {kind} {{}}.' for kind in ('plastic', 'toy', 'plushie', 'cartoon') for a in ('a', 'the')),
+    *(
+        f'{a} {kind} {{}}.'
+        for kind in ('plastic', 'toy', 'plushie', 'cartoon')
+        for a in ('a', 'the')
+    ),
     'an embroidered {}.',
     'the embroidered {}.',
     'a painting of a {}.',

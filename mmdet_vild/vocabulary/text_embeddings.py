@@ -93,8 +93,12 @@ class TextEmbeddings:
                 f'{path} is not a text-embedding file ({error}); expected an .npz with '
                 f'{_FIELDS}, as tools/encode_vocabulary.py writes it'
             ) from error
-        return cls(parts['embeddings'], tuple(parts['names'].tolist()), parts['novel'],
-                   str(parts['teacher']))
+        return cls(
+            parts['embeddings'],
+            tuple(parts['names'].tolist()),
+            parts['novel'],
+            str(parts['teacher']),
+        )
 
 
 def _repeated(names: tuple[str, ...]) -> list[str]:

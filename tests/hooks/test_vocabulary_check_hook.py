@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from mmdet.models import DetDataPreprocessor
 from mmdet.registry import HOOKS
 
 from mmdet_vild.datasets import CLIPCropEmbedding, NpzEmbeddingStore
@@ -10,6 +11,7 @@ from mmdet_vild.models import CLIPTextClassifier
 from mmdet_vild.vocabulary import TextEmbeddings
 
 NAMES = ('cat', 'dog', 'owl')
+RESIZE = dict(type='BatchSyncRandomResize', random_size_range=(64, 128))
 
 
 class Part:
@@ -19,6 +21,14 @@ class Part:
         self.__dict__.update(attributes)
 
 
+class Detector(torch.nn.Module):
+    def __init__(self, classifier, augment) -> None:
+        super().__init__()
+        self.classifier = classifier
+        augments = [augment] if augment else None
+        self.data_preprocessor = DetDataPreprocessor(batch_augments=augments)
+
+
 @pytest.fixture
 def run(tmp_path):
     """Runs the hook's checks on a model and a dataset described by the arguments."""
@@ -26,7 +36,9 @@ def run(tmp_path):
     TextEmbeddings(np.eye(3, 4), NAMES, np.array([False, False, True]), 'clip@1').save(path)
     classifier = CLIPTextClassifier(8, 4, path)
 
-    def check(classes=NAMES, novel=('owl',), store=None, wrap=lambda d: d, model=None) -> None:
+    def check(
+        classes=NAMES, novel=('owl',), store=None, wrap=lambda d: d, model=None, augment=None
+    ) -> None:
         transforms = []
         if store:
             NpzEmbeddingStore.create(str(tmp_path / 'store'), *store)
@@ -40,7 +52,7 @@ def run(tmp_path):
         )
         loop = Part(dataloader=Part(dataset=dataset))
         runner = Part(
-            model=model or torch.nn.Sequential(classifier),
+            model=model or Detector(classifier, augment),
             train_loop=loop,
             val_loop=loop,
             test_loop=loop,
@@ -57,6 +69,8 @@ def test_passes_what_fits(run):
     run()
     run(novel=None)
     run(store=('clip@1', 4))
+    run(store=('clip@1', 4), augment=dict(type='BatchFixedSizePad', size=(64, 64)))
+    run(augment=RESIZE)
     run(classes=('other',), model=torch.nn.Linear(1, 1))
 
 
@@ -68,6 +82,7 @@ def test_passes_what_fits(run):
         (dict(novel=('dog',)), r"only in the dataset: \['dog'\].*only in the text.*\['owl'\]"),
         (dict(store=('clip@2', 4)), 'from the teacher clip@2 .* from clip@1'),
         (dict(store=('clip@1', 8)), 'are 8 wide, .* and 4 wide'),
+        (dict(store=('clip@1', 4), augment=RESIZE), r"the batch \(\['BatchSyncRandomResize'\]\)"),
     ],
 )
 @pytest.mark.parametrize(

@@ -23,7 +23,9 @@ def _registered() -> None:
 def write_text(tmp_path):
     """Writes a text-embedding file of random words; returns its path."""
 
-    def write(count: int = CATEGORIES, width: int = WIDTH, name: str = 'text', seed: int = 0) -> str:
+    def write(
+        count: int = CATEGORIES, width: int = WIDTH, name: str = 'text', seed: int = 0
+    ) -> str:
         rng = np.random.default_rng(seed)
         path = str(tmp_path / f'{name}.npz')
         TextEmbeddings(
@@ -52,7 +54,7 @@ def make_sample():
         )
         gt = boxes(objects)
         masks = np.zeros((objects, SIZE, SIZE), np.uint8)
-        for mask, (x1, y1, x2, y2) in zip(masks, gt.long().tolist()):
+        for mask, (x1, y1, x2, y2) in zip(masks, gt.long().tolist(), strict=True):
             mask[y1:y2, x1:x2] = 1
         sample.gt_instances = InstanceData(
             bboxes=gt,

@@ -123,9 +123,7 @@ def test_head(parity, vocabulary, mode, phase):
         sampled = features[:, : rois - distill].flatten(0, 1)
         rows = torch.cat([sampled, features[:, rois - distill :].flatten(0, 1)])
         logits, deltas, embeddings = head.forward_distill(rows, batch * distill)
-        assert_close(
-            embeddings.view(batch, distill, -1), parity[f'{prefix}/distill_feat_outputs']
-        )
+        assert_close(embeddings.view(batch, distill, -1), parity[f'{prefix}/distill_feat_outputs'])
         if ensemble:
             logits = logits[:, : head.num_classes + 1]
     else:

@@ -10,7 +10,10 @@ from mmdet_vild.models import ViLDImageDistillLoss
 
 
 @given(
-    rows=st.integers(1, 9), width=st.integers(1, 32), weight=st.floats(0, 4), seed=st.integers(0, 99)
+    rows=st.integers(1, 9),
+    width=st.integers(1, 32),
+    weight=st.floats(0, 4),
+    seed=st.integers(0, 99),
 )
 def test_value(rows, width, weight, seed):
     rng = np.random.default_rng(seed)

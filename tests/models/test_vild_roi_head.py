@@ -55,7 +55,7 @@ def test_training(roi_head_cfg, make_sample, variant, fc_norm, objects, regions,
     A parameter without a gradient hangs the other ranks of a distributed run.
     """
     head = build(roi_head_cfg(variant, fc_norm))
-    samples = [make_sample(*counts) for counts in zip(objects, regions)]
+    samples = [make_sample(*counts) for counts in zip(objects, regions, strict=True)]
     losses = head.loss(features(len(samples)), proposals(proposed), samples)
     names = {'loss_bbox', 'loss_mask'}
     names |= set() if variant == 'image' else {'loss_cls'}
@@ -85,7 +85,9 @@ def test_distillation_reaches_its_own_branch_only(roi_head_cfg, make_sample):
     head = build(roi_head_cfg('ensemble'))
     losses = head.loss(features(1), proposals([20]), [make_sample()])
     losses['loss_distill'].backward()
-    touched = {n for n, p in head.bbox_head.named_parameters() if p.grad is not None and p.grad.any()}
+    touched = {
+        n for n, p in head.bbox_head.named_parameters() if p.grad is not None and p.grad.any()
+    }
     assert touched and all(name.startswith('image_branch.') for name in touched)
     assert any(name.startswith('image_branch.shared_convs') for name in touched)
 
@@ -113,7 +115,7 @@ def test_prediction(roi_head_cfg, make_sample, variant, counts):
     samples = [make_sample() for _ in counts]
     with torch.no_grad():
         results = head.predict(features(len(counts)), proposals(counts), samples, rescale=True)
-    for count, result in zip(counts, results):
+    for count, result in zip(counts, results, strict=True):
         assert len(result) == (10 if count else 0)
         assert result.masks.shape == (len(result), SIZE, SIZE)
         assert ((result.labels >= 0) & (result.labels < CATEGORIES)).all()

@@ -41,7 +41,7 @@ def test_crops_agree_with_pil_and_open_clip(teacher):
     found = teacher.encode_crops(image, boxes)
     rgb = Image.fromarray(image[..., ::-1])
     mean, std = np.array(open_clip.OPENAI_DATASET_MEAN), np.array(open_clip.OPENAI_DATASET_STD)
-    for box, embedding in zip(boxes, found):
+    for box, embedding in zip(boxes, found, strict=True):
         total = 0
         for scale in (1.0, 1.5):
             cx, cy = (box[:2] + box[2:]) / 2
@@ -76,7 +76,7 @@ def test_no_boxes(teacher):
 def test_windows_lie_in_the_image_and_cover_the_box(boxes, scale, height, width):
     boxes = [(min(a, c), min(b, d), max(a, c), max(b, d)) for a, b, c, d in boxes]
     windows = crop_windows(torch.tensor(boxes, dtype=torch.float64), scale, (height, width))
-    for (x1, y1, x2, y2), (left, top, right, bottom) in zip(boxes, windows.tolist()):
+    for (x1, y1, x2, y2), (left, top, right, bottom) in zip(boxes, windows.tolist(), strict=True):
         assert 0 <= left < right <= width and 0 <= top < bottom <= height
         if x1 >= 0 and x2 <= width and x1 < x2:
             assert left <= x1 and right >= x2
@@ -160,7 +160,11 @@ def test_refused_teachers(arguments, error, message):
 @pytest.mark.parametrize(
     ('image', 'boxes', 'message'),
     [
-        (np.zeros((9, 9), np.uint8), np.zeros((1, 4)), r'\(H, W, 3\) and type uint8, found \(9, 9\)'),
+        (
+            np.zeros((9, 9), np.uint8),
+            np.zeros((1, 4)),
+            r'\(H, W, 3\) and type uint8, found \(9, 9\)',
+        ),
         (np.zeros((9, 9, 3)), np.zeros((1, 4)), 'float64'),
         (np.zeros((9, 9, 3), np.uint8), np.zeros(4), r'boxes of shape \(n, 4\), found \(4,\)'),
     ],

@@ -51,7 +51,7 @@ def test_plain_words(write):
         ([], 'holds no categories'),
         ({'images': []}, 'holds no categories'),
         ('"cat"', 'holds no categories'),
-        ([{'id': 1}], "category 0 of .* has no \"name\": found {'id': 1}"),
+        ([{'id': 1}], 'category 0 of .* has no "name": found {\'id\': 1}'),
         ([{'name': ' '}], 'empty name'),
         ([{'name': 'cat'}, {'name': 'cat'}], r"more than once: \['cat'\]"),
         ([{'name': 'cat', 'synonyms': 'kitty'}], 'must be a list of texts'),

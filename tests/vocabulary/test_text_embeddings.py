@@ -15,7 +15,9 @@ def make(names=('cat', 'tow truck'), width=4) -> TextEmbeddings:
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.lists(st.text(st.characters(exclude_characters='\0'), min_size=1), min_size=1, unique=True))
+@given(
+    st.lists(st.text(st.characters(exclude_characters='\0'), min_size=1), min_size=1, unique=True)
+)
 def test_round_trip(tmp_path_factory, names):
     text = make(tuple(names))
     path = str(tmp_path_factory.mktemp('text') / 'sub' / 'text.npz')

@@ -31,11 +31,7 @@ def main() -> None:
     parser.add_argument('--work', type=Path, help='folder of the results (default: work_dirs/...)')
     args = parser.parse_args()
 
-    name = 'mini_lvis'
-    if args.categories.resolve() != pipeline.DEFAULT_CATEGORIES.resolve():
-        name += f'_{args.categories.stem}'
-    if args.seed:
-        name += f'_seed{args.seed}'
+    name = pipeline.world_name(args.seed, args.categories)
     world = pipeline.World(
         args.seed,
         args.categories,

@@ -22,6 +22,14 @@ TRAINED = {
 CLIP_ON_CROPS = 'CLIP on cropped regions'
 
 
+def world_name(seed: int, categories: Path) -> str:
+    """The folder name of a world: ``mini_lvis``, and what is not the default."""
+    name = 'mini_lvis'
+    if categories.resolve() != DEFAULT_CATEGORIES.resolve():
+        name += f'_{categories.stem}'
+    return f'{name}_seed{seed}' if seed else name
+
+
 class World:
     """One generated dataset, its teacher, and the detectors trained on it.
 
@@ -31,6 +39,7 @@ class World:
         data: Folder of the dataset.
         work: Folder of the detectors.
         options: Further ``--cfg-options`` of every training and test.
+        sizes: Further arguments of ``generate.py``.
     """
 
     def __init__(
@@ -48,9 +57,7 @@ class World:
         self.work = work
         self.sizes = sizes
         self.options = (f'randomness.seed={seed}', *options)
-        self.steps = Steps(
-            work / 'steps', {'MINI_LVIS': str(data), 'OMP_WAIT_POLICY': 'PASSIVE'}
-        )
+        self.steps = Steps(work / 'steps', {'MINI_LVIS': str(data), 'OMP_WAIT_POLICY': 'PASSIVE'})
 
     def prepare(self) -> None:
         """Generate the data, train the teacher and encode the vocabulary."""

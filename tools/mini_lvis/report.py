@@ -88,6 +88,35 @@ def demo_table(rows: dict[str, dict]) -> str:
     return '\n'.join(lines)
 
 
+def full_tables(per_seed: Sequence[dict[str, dict]]) -> str:
+    """Markdown tables of mean and standard deviation over the seeds, boxes and masks."""
+    columns = {
+        'AP': ('AP', 'all'),
+        'base AP': ('AP', 'base'),
+        'novel AP': ('AP', 'novel'),
+        'novel AP50': ('AP50', 'novel'),
+        'unseen words AP': ('AP', 'unseen words'),
+        'unseen combinations AP': ('AP', 'unseen combinations'),
+    }
+    tables = []
+    for title, iou_type in {'Boxes': 'bbox', 'Masks': 'segm'}.items():
+        lines = [
+            f'{title}, mean ± standard deviation over {len(per_seed)} seeds:',
+            '',
+            '| method | ' + ' | '.join(columns) + ' |',
+            '|---' + '|---:' * len(columns) + '|',
+        ]
+        for method in per_seed[0]:
+            cells = []
+            for metric, group in columns.values():
+                values = [rows[method][iou_type][metric][group] for rows in per_seed]
+                spread = np.std(values, ddof=1) if len(values) > 1 else float('nan')
+                cells.append(f'{np.mean(values):.1f} ± {spread:.1f}')
+            lines.append(f'| {method} | ' + ' | '.join(cells) + ' |')
+        tables.append('\n'.join(lines))
+    return '\n\n'.join(tables)
+
+
 def save(rows: dict[str, dict], file: Path) -> None:
     """Write the evaluated rows as JSON."""
     file.parent.mkdir(parents=True, exist_ok=True)

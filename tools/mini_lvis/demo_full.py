@@ -1,0 +1,81 @@
+"""Every method over several seeds, and the tables of docs/mini_lvis.md.
+
+    python tools/mini_lvis/demo_full.py
+
+Each seed is a world of its own: other pictures, another teacher, other trainings. Methods are
+tested on the test split; the settings in the configs were chosen on val. Run it again after an
+interruption: it goes on where it stopped.
+"""
+
+import argparse
+from pathlib import Path
+
+import pipeline
+import report
+
+DOC = Path(__file__).parents[2] / 'docs' / 'mini_lvis.md'
+BEGIN, END = '<!-- results: written by tools/mini_lvis/demo_full.py -->', '<!-- end of results -->'
+
+
+def main() -> None:
+    """Parse the command line, run every seed, and write the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
+    parser.add_argument('--categories', type=Path, default=pipeline.DEFAULT_CATEGORIES)
+    parser.add_argument('--data', type=Path, default=Path('data'))
+    parser.add_argument('--work', type=Path, default=Path('work_dirs'))
+    parser.add_argument('--doc', type=Path, default=DOC, help='where the tables go')
+    args = parser.parse_args()
+
+    per_seed = []
+    for seed in args.seeds:
+        name = pipeline.world_name(seed, args.categories)
+        world = pipeline.World(seed, args.categories, args.data / name, args.work / name)
+        print(f'\n=== seed {seed}', flush=True)
+        rows = run(world)
+        report.save(rows, world.work / 'results_full.json')
+        print(f'\n{report.demo_table(rows)}', flush=True)
+        per_seed.append(rows)
+    tables = report.full_tables(per_seed)
+    print(f'\n{tables}')
+    write_tables(args.doc, tables, args.seeds)
+    print(f'written to {args.doc}')
+
+
+def run(world: pipeline.World) -> dict[str, dict]:
+    """Train and test every method in one world.
+
+    Returns:
+        What :func:`report.evaluate_method` says of each on the test split.
+    """
+    world.prepare()
+    world.train('vild-text')
+    world.extract()
+    for method in pipeline.TRAINED.values():
+        if method != 'vild-text':
+            world.train(method)
+    rows = {}
+    for title, method in pipeline.TRAINED.items():
+        world.test(method)
+        rows[title] = report.evaluate_method(world.data, world.work / f'{method}-test')
+    world.test('clip-on-crops', checkpoint='vild-text')
+    folder = world.work / 'clip-on-crops-test'
+    rows[pipeline.CLIP_ON_CROPS] = report.evaluate_method(world.data, folder)
+    return rows
+
+
+def write_tables(doc: Path, tables: str, seeds: list[int]) -> None:
+    """Put the tables between the two markers of the page, leaving the rest as it is."""
+    text = doc.read_text() if doc.exists() else f'{BEGIN}\n{END}\n'
+    if BEGIN not in text or END not in text:
+        raise SystemExit(f'{doc} has no lines "{BEGIN}" and "{END}" to put the tables between')
+    head, rest = text.split(BEGIN)
+    tail = rest.split(END)[1]
+    seeds_text = ', '.join(map(str, seeds))
+    doc.write_text(f'{head}{BEGIN}\n\nSeeds {seeds_text}.\n\n{tables}\n\n{END}{tail}')
+
+
+if __name__ == '__main__':
+    main()
