@@ -73,7 +73,7 @@ class World:
             'train the teacher',
             [python, HERE / 'train_teacher.py', '--categories', data / 'categories.json',
              '--seed', self.seed, '--out', teacher],
-            [teacher],
+            [teacher, teacher.with_suffix('.json')],
         )  # fmt: skip
         text = data / 'vild' / 'text.npz'
         self.steps.run(
@@ -130,13 +130,21 @@ class World:
         self, name: str, tool: str, method: str, arguments: list, outputs: list, options: list = ()
     ) -> None:
         config = config_path(f'mini_lvis/{method}_r18-mini_fpn_mini-lvis.py')
-        sized = [*self._num_classes(method), *self.options, *options]
+        sized = [*self._model_options(method), *self.options, *options]
         self.steps.run(
             name,
             [sys.executable, STOCK_TOOLS / tool, config, *arguments, '--cfg-options', *sized],
             outputs,
         )
 
-    def _num_classes(self, method: str) -> list[str]:
+    def _model_options(self, method: str) -> list[str]:
+        """The number of categories of this world, and the temperature of its teacher."""
         count = len(json.loads((self.data / 'categories.json').read_text()))
-        return [f'model.roi_head.{head}.num_classes={count}' for head in ('bbox_head', 'mask_head')]
+        heads = ('bbox_head', 'mask_head')
+        options = [f'model.roi_head.{head}.num_classes={count}' for head in heads]
+        if method != 'mask-rcnn':
+            learned = json.loads((self.data / 'vild' / 'teacher.json').read_text())['learned']
+            temperature = round(1 / learned['logit_scale'], 3)
+            classifier = 'model.roi_head.bbox_head.cls_predictor_cfg'
+            options.append(f'{classifier}.temperature={temperature}')
+        return options
