@@ -111,12 +111,9 @@ def _panel(
     visualizer: DetLocalVisualizer, picture: np.ndarray, title: str, instances: InstanceData
 ) -> np.ndarray:
     enlarged = cv2.resize(picture, None, fx=ENLARGE, fy=ENLARGE, interpolation=cv2.INTER_CUBIC)
+    # As ground truth, because annotations have no scores, which it requires of predictions.
     visualizer.add_datasample(
-        title,
-        enlarged,
-        DetDataSample(pred_instances=instances),
-        draw_gt=False,
-        pred_score_thr=-1,
+        title, enlarged, DetDataSample(gt_instances=instances), draw_pred=False
     )
     drawn = visualizer.get_image()
     head = np.full((TITLE_HEIGHT, drawn.shape[1], 3), 255, np.uint8)
