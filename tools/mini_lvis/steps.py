@@ -43,7 +43,7 @@ class Steps:
             name: What it does, in a few words; also the name of its marker.
             command: The command line.
             outputs: Files and folders it writes. They must exist for the step to be finished,
-                and are deleted before it is run anew.
+                and are deleted before it is run anew, if it was this step that wrote them.
 
         Raises:
             SystemExit: The command failed; its exit status is passed on.
@@ -59,7 +59,7 @@ class Steps:
         if finished and not self._changed and all(path.exists() for path in outputs):
             print('  already done', flush=True)
             return
-        if finished or not same:
+        if known and (finished or not same):  # what no step has written is not deleted
             for path in outputs:
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         self._changed = True
