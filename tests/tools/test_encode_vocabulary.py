@@ -1,0 +1,68 @@
+"""The text-encoder tool, on every form of vocabulary."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mmdet_vild.teacher import OpenCLIPTeacher
+from mmdet_vild.vocabulary import TextEmbeddings, load_categories
+
+TOOL = Path(__file__).parents[2] / 'tools' / 'encode_vocabulary.py'
+CATEGORIES = [
+    {'id': 3, 'name': 'red heart', 'synonyms': ['red heart', 'crimson heart'], 'frequency': 'r'},
+    {'id': 9, 'name': 'apple', 'synonyms': ['apple'], 'frequency': 'f'},
+]
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp('weights') / 'teacher.pt'
+    torch.save(OpenCLIPTeacher('mini-clip').model.state_dict(), path)
+    return str(path)
+
+
+def encode(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, arguments)])
+    runpy.run_path(str(TOOL), run_name='__main__')
+
+
+@pytest.mark.parametrize('form', ['list', 'annotations', 'txt'])
+def test_encodes(weights, tmp_path, monkeypatch, capsys, form):
+    vocabulary = tmp_path / ('words.txt' if form == 'txt' else 'words.json')
+    if form == 'txt':
+        vocabulary.write_text('red heart\napple\n')
+    else:
+        annotations = {'categories': CATEGORIES[::-1], 'images': [], 'annotations': []}
+        vocabulary.write_text(json.dumps(CATEGORIES if form == 'list' else annotations))
+    out = tmp_path / 'new folder' / 'text.npz'
+    encode(monkeypatch, vocabulary, '--model', 'mini-clip', '--pretrained', weights, '--out', out)
+    text = TextEmbeddings.load(str(out))
+    assert text.names == ('red heart', 'apple')  # in id order
+    assert text.novel.tolist() == [form != 'txt', False]
+    teacher = OpenCLIPTeacher('mini-clip', weights)
+    expected = teacher.encode_categories(load_categories(str(vocabulary)))
+    assert text.teacher == teacher.identity
+    np.testing.assert_allclose(text.embeddings, expected.embeddings, atol=1e-6)
+    novel = 0 if form == 'txt' else 1
+    assert f'2 categories ({novel} novel), 64 wide, 63 prompts' in capsys.readouterr().out
+
+
+def test_what_is_wrong_leaves_no_file(weights, tmp_path, monkeypatch):
+    vocabulary = tmp_path / 'words.json'
+    vocabulary.write_text(json.dumps(CATEGORIES * 2))
+    out = tmp_path / 'text.npz'
+    with pytest.raises(ValueError, match='more than once'):
+        encode(
+            monkeypatch, vocabulary, '--model', 'mini-clip', '--pretrained', weights, '--out', out
+        )
+    vocabulary.write_text(json.dumps(CATEGORIES))
+    with pytest.raises(ValueError, match='is neither a file nor'):
+        encode(
+            monkeypatch, vocabulary, '--model', 'mini-clip', '--pretrained', 'absent', '--out', out
+        )
+    assert not out.exists()
