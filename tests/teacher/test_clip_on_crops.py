@@ -1,0 +1,73 @@
+"""CLIP on cropped regions against a plain formula."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.structures import InstanceData
+from small_detector import SmallDetector
+
+from mmdet_vild.teacher import OpenCLIPTeacher
+
+pytestmark = pytest.mark.onedl
+
+#: In pixels of the original image; they do not overlap, so no NMS removes anything.
+BOXES = torch.tensor([[5.0, 5, 30, 40], [50, 10, 90, 35], [45, 45, 95, 75]])
+OBJECTNESS = torch.tensor([0.9, 0.5, 0.2])
+TWICE = dict(type='Resize', scale=(200, 160), keep_ratio=True)
+
+
+@pytest.fixture(scope='module')
+def detector(tmp_path_factory: pytest.TempPathFactory) -> SmallDetector:
+    return SmallDetector(tmp_path_factory.mktemp('clip'), 'clip-on-crops')
+
+
+@pytest.fixture
+def fixed_boxes(detector: SmallDetector, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The detector proposes and refines to ``BOXES``, in pixels of its input."""
+    proposals = InstanceData(bboxes=BOXES * 2 + 1, scores=OBJECTNESS, labels=torch.zeros(3))
+    regions = InstanceData(bboxes=BOXES * 2, scores=torch.zeros(3, 4))
+    model = detector.model
+    monkeypatch.setattr(model.rpn_head, 'predict', lambda *args, **kwargs: [proposals])
+    monkeypatch.setattr(model.roi_head, 'predict_bbox', lambda *args, **kwargs: [regions])
+
+
+@pytest.mark.parametrize('with_objectness', [True, False])
+def test_scores(detector: SmallDetector, fixed_boxes, monkeypatch, with_objectness: bool) -> None:
+    monkeypatch.setattr(detector.model, 'with_objectness', with_objectness)
+    found = detector.predict(detector.sample(TWICE)).pred_instances
+
+    embeddings = detector.teacher.encode_crops(detector.image, BOXES).numpy()
+    temperature = detector.config.model.roi_head.bbox_head.cls_predictor_cfg.temperature
+    exponentials = np.exp(embeddings @ detector.text.embeddings.T / temperature)
+    expected = exponentials / exponentials.sum(axis=1, keepdims=True)
+    if with_objectness:
+        expected = np.sqrt(expected * OBJECTNESS.numpy()[:, None])
+    assert len(found) == expected.size
+    rows = torch.cdist(found.bboxes, BOXES).argmin(dim=1)
+    torch.testing.assert_close(found.bboxes, BOXES[rows], rtol=0, atol=1e-3)
+    np.testing.assert_allclose(found.scores, expected[rows, found.labels], atol=1e-5)
+    assert len(set(zip(rows.tolist(), found.labels.tolist(), strict=True))) == expected.size
+    assert (found.scores.diff() <= 0).all()
+    assert found.masks.shape == (expected.size, 80, 100)
+
+
+def test_boxes_without_a_mask_head(detector: SmallDetector, fixed_boxes, monkeypatch) -> None:
+    monkeypatch.setattr(type(detector.model.roi_head), 'with_mask', False)
+    found = detector.predict(detector.sample(TWICE)).pred_instances
+    rows = torch.cdist(found.bboxes, BOXES).argmin(dim=1)
+    torch.testing.assert_close(found.bboxes, BOXES[rows], rtol=0, atol=1e-3)
+
+
+def test_another_teacher_is_refused(tmp_path: Path) -> None:
+    other = tmp_path / 'other.pt'
+    torch.save(OpenCLIPTeacher('mini-clip').model.state_dict(), other)
+    message = 'the teacher is mini-clip@.*, but mini-clip@.* encoded the vocabulary'
+    with pytest.raises(ValueError, match=message):
+        SmallDetector(tmp_path, 'clip-on-crops', vocabulary_by=str(other))
+
+
+def test_a_pipeline_that_drops_the_original_image_is_refused(detector: SmallDetector) -> None:
+    with pytest.raises(ValueError, match='has no ori_img'):
+        detector.predict(detector.sample(TWICE, without='KeepOriginalImage'))
