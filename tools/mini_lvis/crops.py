@@ -1,8 +1,8 @@
-"""The teacher's training pictures: crops of scenes, and captions that are true of them."""
+"""The teacher's training pictures: crops of scenes, and what they show."""
 
-import multiprocessing
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
 
 import cv2
 import numpy as np
@@ -10,17 +10,11 @@ from concepts import Concept, all_concepts
 from render import paint_layout, sample_layout
 from tqdm import tqdm
 
-from mmdet_vild.vocabulary import fill_templates
-
 #: The second of a scene's random seeds, where the detection data has 0, 1 and 2.
 TRAIN_STREAM = 1000
 IMAGE_SIZE = 192
 #: Part of the objects that are of the category list; the others show the whole library.
 LISTED_PART = 0.7
-
-PART_TEMPLATES = ('part of {}.', 'a photo of part of {}.', 'a piece of {}.', 'half of {}.')
-FAR_TEMPLATES = ('{} in the distance.', 'a photo of {} and its surroundings.', '{} far away.')
-BACKGROUND = ('the background.', 'a photo of the background.', 'nothing.', 'a photo of nothing.')
 
 
 @dataclass(frozen=True)
@@ -114,33 +108,10 @@ def render_crops(
     weights[[concepts.index(c) for c in listed]] += LISTED_PART / len(listed)
     make = partial(scene_crops, seed, concepts, weights, side)
     keys, crops = [], []
-    # a spawned process would import PyTorch and MMDetection, only to draw
-    fork = 'fork' in multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context('fork' if fork else 'spawn')
-    with context.Pool(workers, initializer=_single_thread) as pool:
+    # spawn: a forked process would inherit OpenCV's threads, and hang
+    with get_context('spawn').Pool(workers, initializer=_single_thread) as pool:
         found = pool.imap(make, range(scenes), chunksize=16)
         for scene_keys, scene in tqdm(found, total=scenes, desc='scenes', mininterval=1):
             keys += scene_keys
             crops.append(scene)
     return keys, np.concatenate(crops)
-
-
-def captions(key: Key, names: list[str]) -> list[str]:
-    """Every caption for crops of a kind.
-
-    Args:
-        key (Key): what they show.
-        names (list[str]): the object's name and its synonyms.
-    """
-    if key.concept is None:
-        return list(BACKGROUND)
-    if key.kind == 'whole':
-        return [text for name in names for text in fill_templates(name)]
-    templates = PART_TEMPLATES if key.kind == 'part' else FAR_TEMPLATES
-    articles = ('{article} {}', 'the {}')
-    return [
-        text
-        for name in names
-        for article in articles
-        for text in fill_templates(name, [t.replace('{}', article) for t in templates])
-    ]

@@ -27,12 +27,13 @@ import numpy as np
 import open_clip
 import torch
 from concepts import DEFAULT_CATEGORIES, load_categories, parse_name
-from crops import IMAGE_SIZE, LISTED_PART, Key, captions, render_crops
+from crops import IMAGE_SIZE, LISTED_PART, Key, render_crops
 from render import paint_layout, sample_layout
 from tqdm import tqdm
 
 import mmdet_vild.teacher
 from mmdet_vild.teacher import OpenCLIPTeacher
+from mmdet_vild.vocabulary import fill_templates
 
 MODEL_NAME = 'mini-clip'
 #: Raised whenever the same arguments would give another teacher.
@@ -45,6 +46,31 @@ BACKGROUND_WEIGHT = 0.01
 #: How often it shows a patterned surface that is not of the category list, against a plain one.
 OTHER_PATTERN_WEIGHT = 0.3
 CHECKPOINT_SECONDS = 15.0
+
+PART_TEMPLATES = ('part of {}.', 'a photo of part of {}.', 'a piece of {}.', 'half of {}.')
+FAR_TEMPLATES = ('{} in the distance.', 'a photo of {} and its surroundings.', '{} far away.')
+BACKGROUND = ('the background.', 'a photo of the background.', 'nothing.', 'a photo of nothing.')
+
+
+def captions(key: Key, names: list[str]) -> list[str]:
+    """Every caption for crops of a kind.
+
+    Args:
+        key (Key): what they show.
+        names (list[str]): the object's name and its synonyms.
+    """
+    if key.concept is None:
+        return list(BACKGROUND)
+    if key.kind == 'whole':
+        return [text for name in names for text in fill_templates(name)]
+    templates = PART_TEMPLATES if key.kind == 'part' else FAR_TEMPLATES
+    articles = ('{article} {}', 'the {}')
+    return [
+        text
+        for name in names
+        for article in articles
+        for text in fill_templates(name, [t.replace('{}', article) for t in templates])
+    ]
 
 
 class Batches:
