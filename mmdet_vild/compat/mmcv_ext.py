@@ -3,8 +3,8 @@
 For: mmcv without compiled operators (see ``mmcv_ext_finder.py``, which loads this file
 under the name ``mmcv._ext``). A two-stage detector needs ``nms`` and ``roi_align`` only.
 torchvision's give bit-identical results (compared on CPU, forward and backward). The
-signatures are those that ``mmcv/ops`` calls. Every other operator can be looked up, as ``mmcv.ops`` does when it is
-imported, and raises an error when it is called.
+signatures are those that ``mmcv/ops`` calls. Every other operator can be looked up, as
+``mmcv.ops`` does when it is imported, and raises an error when it is called.
 
 This file imports nothing of ``mmdet_vild``: it is loaded while mmdet is imported.
 """
