@@ -3,9 +3,13 @@
 For: every mmengine of both families, with a CUDA-built torch on a machine without an
 accelerator. MMEngine selects a CUDA device and names device ids to
 ``DistributedDataParallel`` even when the backend is gloo; both raise an error there.
+Nor does it end the process group, so that now and then a finished process aborts with
+"terminate called without an active exception": a thread of gloo frees a tensor while the
+interpreter is being torn down (https://github.com/pytorch/pytorch/pull/179291).
 The patches act only where no accelerator is found, and the first only for gloo.
 """
 
+import atexit
 import functools
 
 from mmengine.device import get_device
@@ -19,6 +23,12 @@ def needed() -> bool:
     return get_device() == 'cpu' and not hasattr(dist_utils._init_dist_pytorch, '__wrapped__')
 
 
+def end_process_group() -> None:
+    """End torch's process groups, if that has not been done."""
+    if torch_dist.is_initialized():
+        torch_dist.destroy_process_group()
+
+
 def apply() -> None:
     """Patch MMEngine's start of gloo and its model wrapper, where it is needed."""
     if not needed():
@@ -30,6 +40,7 @@ def apply() -> None:
     def init_dist_without_device(backend, init_backend='torch', **kwargs):
         if backend == 'gloo' and init_backend == 'torch':
             torch_dist.init_process_group(backend=backend, **kwargs)
+            atexit.register(end_process_group)
         else:
             init_dist(backend, init_backend=init_backend, **kwargs)
 

@@ -1,5 +1,9 @@
 """The patches for distributed runs on CPU act only there (end to end: test_stock_tools)."""
 
+import os
+import subprocess
+import sys
+
 import mmengine.dist.utils as dist_utils
 import pytest
 from mmengine.model import MMDistributedDataParallel
@@ -54,3 +58,23 @@ def test_applying_twice_patches_once(unpatched: None, monkeypatch: pytest.Monkey
     once = dist_utils._init_dist_pytorch
     cpu_distributed.apply()
     assert dist_utils._init_dist_pytorch is once
+
+
+def test_gloo_ends_before_the_interpreter_does() -> None:
+    """Its threads must not need the interpreter any more when that is being torn down."""
+    code = (
+        'import atexit, torch.distributed as dist\n'
+        'import mmdet_vild\n'
+        "atexit.register(lambda: print('still there:', dist.is_initialized()))\n"
+        'from mmengine.dist import init_dist\n'
+        "init_dist('pytorch', 'gloo', init_method='tcp://127.0.0.1:0', rank=0, world_size=1)\n"
+        "print('started:', dist.is_initialized())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        env={**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'LOCAL_RANK': '0', 'RANK': '0'},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-2:] == ['started: True', 'still there: False']
