@@ -1,0 +1,101 @@
+"""Every method trains and tests with the stock tools, from its config alone."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.runner import checkpoint as mmengine_checkpoint
+from stock_world import StockWorld
+
+from mmdet_vild.datasets import NpzEmbeddingStore
+from mmdet_vild.vocabulary import TextEmbeddings
+
+pytestmark = pytest.mark.slow
+
+#: method: the losses of its bbox head
+METHODS = {
+    'mask-rcnn': {'loss_cls', 'loss_bbox'},
+    'vild-image': {'loss_bbox', 'loss_distill'},
+    'vild-ensemble': {'loss_cls', 'loss_bbox', 'loss_distill'},
+}
+
+
+@pytest.mark.onedl
+def test_vild(world: StockWorld, vild: Path, vild_test: str) -> None:
+    check_training(world, 'vild', {'loss_cls', 'loss_bbox', 'loss_distill'})
+    check_checkpoint(vild)
+    check_testing(world, 'vild', vild_test)
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_other_methods(world: StockWorld, method: str) -> None:
+    world.train(method, method)
+    check_training(world, method, METHODS[method])
+    checkpoint = world.work / method / 'iter_2.pth'
+    check_checkpoint(checkpoint)
+    check_testing(world, method, run_test(world, method, checkpoint))
+
+
+def test_vild_text_and_clip_on_crops(vild_text: tuple[StockWorld, Path]) -> None:
+    """Both of one checkpoint."""
+    world, checkpoint = vild_text
+    check_training(world, 'vild-text', {'loss_cls', 'loss_bbox'})
+    check_checkpoint(checkpoint)
+    output = run_test(world, 'clip-on-crops', checkpoint)
+    check_testing(world, 'clip-on-crops', output)
+
+
+@pytest.mark.onedl
+def test_region_embeddings(world: StockWorld) -> None:
+    store = NpzEmbeddingStore(str(world.store))
+    assert len(store) == 21
+    assert store.teacher == TextEmbeddings.load(str(world.text)).teacher
+    for image in world.annotations('train')['images']:
+        record = store.read(dict(img_id=image['id'], ori_shape=(image['height'], image['width'])))
+        assert 0 < len(record) <= 32
+        assert record.boxes.min() >= 0
+        assert 64 < record.boxes.max() <= 128  # the network saw 192 pixels
+        norms = torch.from_numpy(record.embeddings).float().norm(dim=1)
+        torch.testing.assert_close(norms, torch.ones(len(record)), rtol=0, atol=2e-3)
+
+
+def check_training(world: StockWorld, work_dir: str, bbox_losses: set[str]) -> None:
+    *iterations, metrics = world.logged(work_dir)
+    assert len(iterations) == 2
+    for logged in iterations:
+        losses = {name: value for name, value in logged.items() if 'loss' in name}
+        assert set(losses) == {'loss', 'loss_rpn_cls', 'loss_rpn_bbox', 'loss_mask', *bbox_losses}
+        assert all(math.isfinite(value) for value in (*losses.values(), logged['grad_norm']))
+    assert 'lvis/bbox_AP' in metrics  # of val, after the last iteration
+
+
+def check_checkpoint(checkpoint: Path) -> None:
+    """It opens without trust, and holds what was learned and nothing else."""
+    allowed = getattr(mmengine_checkpoint, 'get_torch_safe_globals', list)()
+    with torch.serialization.safe_globals(allowed):
+        content = torch.load(checkpoint, map_location='cpu', weights_only=True)
+    frozen = [k for k in content['state_dict'] if 'text_embeddings' in k or 'teacher' in k]
+    assert not frozen
+    assert content['meta']['dataset_meta']['classes'][3] == 'red heart'
+
+
+def run_test(world: StockWorld, method: str, checkpoint: Path) -> str:
+    prefix = f'test_evaluator.outfile_prefix={world.work / f"{method}-test" / "results"}'
+    return world.test(method, checkpoint, f'{method}-test', prefix).stdout
+
+
+def check_testing(world: StockWorld, method: str, output: str) -> None:
+    folder = world.work / f'{method}-test'
+    for iou_type in ('bbox', 'segm'):
+        for name in ('AP', 'AP50', 'APr', 'APc', 'APf'):
+            assert f'lvis/{iou_type}_{name}: ' in output
+        results = json.loads((folder / f'results.{iou_type}.json').read_text())
+        images = {image['id'] for image in world.annotations('test')['images']}
+        assert {result['image_id'] for result in results} == images
+        assert {result['category_id'] for result in results} <= {1, 2, 3, 4, 5}
+        if iou_type == 'segm':
+            assert all(result['segmentation']['size'] == [128, 128] for result in results)
+        elif 'rcnn' not in method:
+            assert {4, 5} & {result['category_id'] for result in results}
