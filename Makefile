@@ -37,11 +37,12 @@ env: $(VENV)/.installed
 
 env-onedl: $(VENV_ONEDL)/.installed
 
+# MMPretrain has the ConvNeXt of one of the configs; nothing else needs it.
 $(VENV)/.installed: $(PACKAGING) requirements/openmmlab.txt
 	@echo "Installing into .venv: about 3 GB, torch with CUDA for the most part."
 	@$(PIP) --version >/dev/null 2>&1 || \
 		{ python=$$(.ci/find_python) && rm -rf $(VENV) && "$$python" -m venv $(VENV); }
-	$(PIP) install -c requirements/openmmlab.txt -e '.[openmmlab,test]'
+	$(PIP) install -c requirements/openmmlab.txt -e '.[openmmlab,test]' mmpretrain
 	@touch $@
 
 # The second environment starts as hard links to the first, so torch is there once; pip
@@ -52,8 +53,8 @@ $(VENV_ONEDL)/.installed: $(VENV)/.installed requirements/onedl.txt
 	@echo "Linking the packages of $(VENV) into $(VENV_ONEDL)"
 	@from=$$(echo $(VENV)/lib/python*/site-packages); to=$$(echo $(VENV_ONEDL)/lib/python*/site-packages); \
 	cp -al $$from/. $$to 2>/dev/null || { rm -rf $$to && cp -a $$from $$to; }
-	$(PIP_ONEDL) uninstall -y mmdet mmengine mmcv-lite mmdet_vild
-	$(PIP_ONEDL) install -c requirements/onedl.txt -e '.[onedl,test]'
+	$(PIP_ONEDL) uninstall -y mmdet mmengine mmcv-lite mmpretrain mmdet_vild
+	$(PIP_ONEDL) install -c requirements/onedl.txt -e '.[onedl,test]' onedl-mmpretrain
 	@touch $@
 
 lint: env
