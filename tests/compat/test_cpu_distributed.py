@@ -1,4 +1,4 @@
-"""The patches for distributed runs on CPU act only there (end to end: test_stock_tools)."""
+"""The patches for distributed runs on CPU act only there (end to end: tests/end_to_end)."""
 
 import os
 import subprocess
