@@ -31,6 +31,7 @@ SIZES = ('--train', '21', '--val', '3', '--test', '7', '--image-size', '128')
 #: What makes a run short. Testing takes one image at a time: a batch of another size may round
 #: differently, and some tests compare.
 OPTIONS = (
+    'train_cfg.val_begin=1',
     'model.roi_head.bbox_head.num_classes=5',
     'model.roi_head.mask_head.num_classes=5',
     'train_cfg.max_iters=2',

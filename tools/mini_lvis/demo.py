@@ -38,8 +38,28 @@ def main() -> None:
         args.data or Path('data') / name,
         args.work or Path('work_dirs') / name,
     )
-    tested = run(world)
+    show(world, run(world))
 
+
+def run(world: pipeline.World) -> dict[str, Path]:
+    """Run the steps from nothing to tested detectors.
+
+    Returns:
+        The folder of the test results of each method.
+    """
+    world.prepare()
+    world.train('vild-text')
+    world.extract()
+    world.train('vild')
+    return {
+        'ViLD-text': world.test('vild-text'),
+        'ViLD': world.test('vild'),
+        pipeline.CLIP_ON_CROPS: world.test('clip-on-crops', checkpoint='vild-text'),
+    }
+
+
+def show(world: pipeline.World, tested: dict[str, Path]) -> None:
+    """Evaluate what :func:`run` returned; print the table and draw the pictures."""
     rows = {m: report.evaluate_method(world.data, folder) for m, folder in tested.items()}
     report.save(rows, world.work / 'results.json')
     pictures = draw_pictures(world.data, tested, world.work / 'pictures')
@@ -50,26 +70,6 @@ def main() -> None:
     print('Detected novel objects (red) and base objects (blue):')
     for picture in pictures:
         print(f'  {picture}')
-
-
-def run(world: pipeline.World) -> dict[str, Path]:
-    """Run the steps.
-
-    Returns:
-        The folder of the test results of each method.
-    """
-    world.prepare()
-    world.train('vild-text')
-    world.extract()
-    world.train('vild')
-    world.test('vild-text')
-    world.test('vild')
-    world.test('clip-on-crops', checkpoint='vild-text')
-    return {
-        'ViLD-text': world.work / 'vild-text-test',
-        pipeline.CLIP_ON_CROPS: world.work / 'clip-on-crops-test',
-        'ViLD': world.work / 'vild-test',
-    }
 
 
 if __name__ == '__main__':

@@ -4,12 +4,13 @@
 
 Each seed is a world of its own: other pictures, another teacher, other trainings. Methods are
 tested on the test split; the settings in the configs were chosen on val. Run it again after an
-interruption: it goes on where it stopped.
+interruption, or after the demo: it goes on from there.
 """
 
 import argparse
 from pathlib import Path
 
+import demo
 import pipeline
 import report
 
@@ -50,20 +51,13 @@ def run(world: pipeline.World) -> dict[str, dict]:
     Returns:
         What :func:`report.evaluate_method` says of each on the test split.
     """
-    world.prepare()
-    world.train('vild-text')
-    world.extract()
-    for method in pipeline.TRAINED.values():
-        if method != 'vild-text':
-            world.train(method)
-    rows = {}
+    tested = demo.run(world)
     for title, method in pipeline.TRAINED.items():
-        world.test(method)
-        rows[title] = report.evaluate_method(world.data, world.work / f'{method}-test')
-    world.test('clip-on-crops', checkpoint='vild-text')
-    folder = world.work / 'clip-on-crops-test'
-    rows[pipeline.CLIP_ON_CROPS] = report.evaluate_method(world.data, folder)
-    return rows
+        if title not in tested:
+            world.train(method)
+            tested[title] = world.test(method)
+    order = [*pipeline.TRAINED, pipeline.CLIP_ON_CROPS]
+    return {title: report.evaluate_method(world.data, tested[title]) for title in order}
 
 
 def write_tables(doc: Path, tables: str, seeds: list[int]) -> None:

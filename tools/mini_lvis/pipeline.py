@@ -40,6 +40,7 @@ class World:
         work: Folder of the detectors.
         options: Further ``--cfg-options`` of every training and test.
         sizes: Further arguments of ``generate.py``.
+        teacher_sizes: Further arguments of ``train_teacher.py``.
     """
 
     def __init__(
@@ -50,12 +51,14 @@ class World:
         work: Path,
         options: tuple[str, ...] = (),
         sizes: tuple[str, ...] = (),
+        teacher_sizes: tuple[str, ...] = (),
     ) -> None:
         self.seed = seed
         self.categories = categories
         self.data = data
         self.work = work
         self.sizes = sizes
+        self.teacher_sizes = teacher_sizes
         self.options = (f'randomness.seed={seed}', *options)
         self.steps = Steps(work / 'steps', {'MINI_LVIS': str(data), 'OMP_WAIT_POLICY': 'PASSIVE'})
 
@@ -72,7 +75,7 @@ class World:
         self.steps.run(
             'train the teacher',
             [python, HERE / 'train_teacher.py', '--categories', data / 'categories.json',
-             '--seed', self.seed, '--out', teacher],
+             '--seed', self.seed, '--out', teacher, *self.teacher_sizes],
             [teacher, teacher.with_suffix('.json')],
         )  # fmt: skip
         text = data / 'vild' / 'text.npz'
@@ -101,24 +104,22 @@ class World:
             f'train {method}', 'train.py', method, ['--work-dir', folder, '--resume'], [folder]
         )
 
-    def test(self, method: str, split: str = 'test', checkpoint: str | None = None) -> None:
-        """Test a config on the checkpoint of ``checkpoint`` (default: its own)."""
-        folder = self.work / f'{method}-{split}'
-        evaluator = [f'test_evaluator.outfile_prefix={folder / "results"}']
-        if split != 'test':
-            ann_file = f'annotations/lvis_v1_{split}.json'
-            evaluator += [
-                f'test_evaluator.ann_file={self.data / ann_file}',
-                f'test_dataloader.dataset.ann_file={ann_file}',
-            ]
+    def test(self, method: str, checkpoint: str | None = None) -> Path:
+        """Test a config on the checkpoint of ``checkpoint`` (default: its own).
+
+        Returns:
+            The folder of the results.
+        """
+        folder = self.work / f'{method}-test'
         self._stock(
-            f'test {method} on {split}',
+            f'test {method}',
             'test.py',
             method,
             [self.checkpoint(checkpoint or method), '--work-dir', folder],
             [folder / 'results.bbox.json', folder / 'results.segm.json'],
-            evaluator,
+            [f'test_evaluator.outfile_prefix={folder / "results"}'],
         )
+        return folder
 
     def checkpoint(self, method: str) -> Path:
         """The last checkpoint of a trained method."""

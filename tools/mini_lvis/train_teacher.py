@@ -287,7 +287,7 @@ def make_teacher(
     seed: int = 0,
     scenes: int = 3000,
     steps: int = 1500,
-    batch_size: int = 128,
+    batch_size: int = 96,
     lr: float = 4e-3,
     held_out: int = 60,
     workers: int = 1,
@@ -370,7 +370,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--scenes', type=int, default=3000, help='training scenes' + default)
     parser.add_argument('--steps', type=int, default=1500, help='training steps' + default)
-    parser.add_argument('--batch-size', type=int, default=128, help='crops a step' + default)
+    parser.add_argument('--batch-size', type=int, default=96, help='crops a step' + default)
     parser.add_argument('--lr', type=float, default=4e-3, help='peak learning rate' + default)
     parser.add_argument('--held-out', type=int, default=60, help='scenes to test it on' + default)
     parser.add_argument(

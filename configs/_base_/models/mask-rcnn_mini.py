@@ -35,7 +35,7 @@ model = dict(
         mask_head=dict(
             num_convs=1,
             in_channels=channels,
-            conv_out_channels=channels,
+            conv_out_channels=16,
             num_classes=38,
             class_agnostic=True,
             norm_cfg=dict(type='BN'),

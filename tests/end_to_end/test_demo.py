@@ -1,0 +1,95 @@
+"""The demo and the full demo, on a world of a few pictures and detectors that hardly learn."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+from stock_world import CATEGORIES, OPTIONS, SIZES
+
+sys.path.insert(0, str(Path(__file__).parents[2] / 'tools' / 'mini_lvis'))
+
+import demo  # noqa: E402
+import demo_full  # noqa: E402
+import pipeline  # noqa: E402
+
+pytestmark = pytest.mark.slow
+
+TEACHER_SIZES = ('--scenes', '4', '--steps', '2', '--batch-size', '8', '--held-out', '1')
+#: The demo counts the categories itself.
+SHORT = tuple(option for option in OPTIONS if 'num_classes' not in option)
+STEPS = [
+    'generate the world',
+    'train the teacher',
+    'encode the vocabulary',
+    'train vild-text',
+    'embed the proposals',
+    'train vild',
+    'test vild-text',
+    'test vild',
+    'test clip-on-crops',
+]
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp('demo')
+
+
+def world(root: Path) -> pipeline.World:
+    """The world as a new process would see it."""
+    categories = root / 'list.json'
+    categories.write_text(json.dumps(CATEGORIES))
+    sizes = (*SIZES, '--workers', '1')
+    teacher_sizes = (*TEACHER_SIZES, '--workers', '1')
+    return pipeline.World(3, categories, root / 'data', root / 'work', SHORT, sizes, teacher_sizes)
+
+
+def test_demo(root: Path, capfd: pytest.CaptureFixture) -> None:
+    made = world(root)
+    demo.show(made, demo.run(made))
+    printed = capfd.readouterr().out
+    assert re.findall(r'^\[ *\d+:\d\d\] (.*)$', printed, re.M) == STEPS
+    # each command can be copied: it names the data, and the stock tools
+    commands = re.findall(r'^  \$ (.*)$', printed, re.M)
+    assert len(commands) == len(STEPS)
+    assert all(f'MINI_LVIS={root / "data"}' in command for command in commands)
+    stock = [command for command in commands if '/mmdet/.mim/tools/' in command]
+    assert len(stock) == 6
+    rows = json.loads((root / 'work' / 'results.json').read_text())
+    assert list(rows) == ['ViLD-text', 'ViLD', 'CLIP on cropped regions']
+    for method, row in rows.items():
+        shown = [
+            f'{row[kind]["AP"][group]:.1f}'
+            for kind in ('bbox', 'segm')
+            for group in ('all', 'novel', 'common', 'frequent')
+        ]
+        assert ' | '.join([f'| {method}', *shown]) in printed
+    pictures = sorted((root / 'work' / 'pictures').glob('*.png'))
+    assert len(pictures) == 6
+    for picture in pictures:
+        assert str(picture) in printed
+        assert cv2.imread(str(picture)).std() > 10
+
+
+def test_demo_full_goes_on_from_the_demo(root: Path, capfd: pytest.CaptureFixture) -> None:
+    rows = demo_full.run(world(root))
+    printed = capfd.readouterr().out
+    assert printed.count('already done') == len(STEPS)
+    assert list(rows) == [*pipeline.TRAINED, pipeline.CLIP_ON_CROPS]
+    demo_rows = json.loads((root / 'work' / 'results.json').read_text())
+    for method, row in demo_rows.items():
+        assert json.dumps(rows[method]) == json.dumps(row)  # as text: NaN differs from itself
+
+
+def test_another_option_trains_anew(root: Path, capfd: pytest.CaptureFixture) -> None:
+    """What changed is repeated, and all that follows from it; what went before is not."""
+    changed = world(root)
+    changed.options = (*changed.options, 'model.rpn_head.loss_cls.loss_weight=0.9')
+    changed.prepare()
+    changed.train('vild-text')
+    printed = capfd.readouterr().out
+    assert printed.count('already done') == 3
+    assert 'train vild-text\n  $ ' in printed
