@@ -109,6 +109,30 @@ def test_an_interrupted_step_with_another_command_starts_from_nothing(markers, t
     assert file.read_text() == 'y'
 
 
+def test_another_content_of_an_input_runs_a_step_anew(markers, tmp_path):
+    source, made = tmp_path / 'source', tmp_path / 'made'
+    runs = tmp_path / 'runs'
+    command = [
+        sys.executable,
+        '-c',
+        f'open({str(runs)!r}, "a").write("x"); open({str(made)!r}, "w")',
+    ]
+    for content, setting, expected in [('a', '1', 1), ('a', '1', 1), ('b', '1', 2), ('b', '2', 3)]:
+        source.write_text(content)
+        Steps(markers, {}).run('make', command, [made], [source, setting])
+        assert len(runs.read_text()) == expected
+
+
+def test_a_folder_named_later_is_not_deleted(markers, tmp_path):
+    """The step wrote another one, which is deleted."""
+    mine, precious = tmp_path / 'mine', tmp_path / 'precious'
+    precious.mkdir()
+    (precious / 'file').touch()
+    Steps(markers, {}).run('generate', appending(mine / 'file'), [mine])
+    Steps(markers, {}).run('generate', appending(precious / 'mine'), [precious])
+    assert (precious / 'file').exists() and not mine.exists()
+
+
 def test_what_no_step_has_written_is_not_deleted(markers, tmp_path):
     """Such as the annotations of a real dataset, whose folder was given by mistake."""
     folder = tmp_path / 'annotations'

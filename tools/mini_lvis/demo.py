@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=0, help='seed of the world and the trainings')
     parser.add_argument(
         '--categories',
-        type=Path,
+        type=pipeline.category_file,
         default=pipeline.DEFAULT_CATEGORIES,
         help='category list, see tools/mini_lvis/concepts.py (default: %(default)s)',
     )

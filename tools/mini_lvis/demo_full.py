@@ -15,6 +15,7 @@ import pipeline
 import report
 
 DOC = Path(__file__).parents[2] / 'docs' / 'mini_lvis.md'
+SEEDS = [0, 1, 2]
 BEGIN, END = '<!-- results: written by tools/mini_lvis/demo_full.py -->', '<!-- end of results -->'
 
 
@@ -23,11 +24,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
-    parser.add_argument('--categories', type=Path, default=pipeline.DEFAULT_CATEGORIES)
+    parser.add_argument('--seeds', type=int, nargs='+', default=SEEDS)
+    parser.add_argument(
+        '--categories', type=pipeline.category_file, default=pipeline.DEFAULT_CATEGORIES
+    )
     parser.add_argument('--data', type=Path, default=Path('data'))
     parser.add_argument('--work', type=Path, default=Path('work_dirs'))
-    parser.add_argument('--doc', type=Path, default=DOC, help='where the tables go')
+    parser.add_argument(
+        '--doc',
+        type=Path,
+        help='page that the tables go to (default: docs/mini_lvis.md, for the default seeds and '
+        'categories; else none)',
+    )
     args = parser.parse_args()
 
     per_seed = []
@@ -41,8 +49,12 @@ def main() -> None:
         per_seed.append(rows)
     tables = report.full_tables(per_seed)
     print(f'\n{tables}')
-    write_tables(args.doc, tables, args.seeds)
-    print(f'written to {args.doc}')
+    doc = args.doc
+    if doc is None and args.seeds == SEEDS and args.categories == pipeline.DEFAULT_CATEGORIES:
+        doc = DOC
+    if doc:
+        write_tables(doc, tables, args.seeds)
+        print(f'written to {doc}')
 
 
 def run(world: pipeline.World) -> dict[str, dict]:

@@ -1,15 +1,22 @@
 """The steps from nothing to evaluated detectors in the mini world."""
 
+import argparse
+import hashlib
 import json
 import sys
 from pathlib import Path
 
+from mmengine.config import Config
 from steps import STOCK_TOOLS, Steps
 
+import mmdet_vild.teacher
 from mmdet_vild import config_path
 
 HERE = Path(__file__).parent
 DEFAULT_CATEGORIES = HERE / 'categories.json'
+#: What decides how the pictures and the teacher turn out.
+PAINTING = tuple(HERE / f'{name}.py' for name in ('concepts', 'shapes', 'render'))
+TEACHER_MODEL = Path(mmdet_vild.teacher.__file__).parent / 'model_configs' / 'mini-clip.json'
 
 #: Methods, in the order of the tables, and the config that trains each.
 TRAINED = {
@@ -22,11 +29,23 @@ TRAINED = {
 CLIP_ON_CROPS = 'CLIP on cropped regions'
 
 
+def category_file(path: str) -> Path:
+    """The command-line argument that names a category list."""
+    if not Path(path).is_file():
+        raise argparse.ArgumentTypeError(f'there is no category list at {path}')
+    return Path(path)
+
+
 def world_name(seed: int, categories: Path) -> str:
-    """The folder name of a world: ``mini_lvis``, and what is not the default."""
+    """The folder name of a world: ``mini_lvis``, and what is not the default.
+
+    Another category list gives its name and a digest of its content, so that a list that was
+    edited, or another of the same name, is a world of its own.
+    """
     name = 'mini_lvis'
-    if categories.resolve() != DEFAULT_CATEGORIES.resolve():
-        name += f'_{categories.stem}'
+    content = categories.read_bytes()
+    if content != DEFAULT_CATEGORIES.read_bytes():
+        name += f'_{categories.stem}_{hashlib.sha256(content).hexdigest()[:8]}'
     return f'{name}_seed{seed}' if seed else name
 
 
@@ -69,7 +88,8 @@ class World:
             'generate the world',
             [python, HERE / 'generate.py', '--out', data, '--seed', self.seed,
              '--categories', self.categories, *self.sizes],
-            [data / 'world.json', data / 'annotations'],
+            [data],
+            [self.categories, HERE / 'generate.py', *PAINTING],
         )  # fmt: skip
         teacher = data / 'vild' / 'teacher.pt'
         self.steps.run(
@@ -77,6 +97,7 @@ class World:
             [python, HERE / 'train_teacher.py', '--categories', data / 'categories.json',
              '--seed', self.seed, '--out', teacher, *self.teacher_sizes],
             [teacher, teacher.with_suffix('.json')],
+            [HERE / 'train_teacher.py', HERE / 'crops.py', *PAINTING, TEACHER_MODEL],
         )  # fmt: skip
         text = data / 'vild' / 'text.npz'
         self.steps.run(
@@ -136,6 +157,7 @@ class World:
             name,
             [sys.executable, STOCK_TOOLS / tool, config, *arguments, '--cfg-options', *sized],
             outputs,
+            [Config.fromfile(config).pretty_text],
         )
 
     def _model_options(self, method: str) -> list[str]:

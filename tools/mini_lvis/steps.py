@@ -20,9 +20,10 @@ STOCK_TOOLS = Path(mmdet.__file__).parent / '.mim' / 'tools'
 class Steps:
     """Runs the steps of a demo in order; one that is finished is not run again.
 
-    A step is finished when its marker says that this very command succeeded, after the very same
-    steps before it, none of which had to be run again. A step that was interrupted goes on; one
-    that has to be run anew because something before it changed starts from nothing.
+    A step is finished when its marker says that this very command succeeded with the very same
+    inputs, after the very same steps before it, none of which had to be run again. A step that was
+    interrupted goes on; one that has to be run anew because something before it changed starts
+    from nothing.
 
     Args:
         markers: Folder of the markers.
@@ -36,20 +37,28 @@ class Steps:
         self._history = ''
         self._changed = False
 
-    def run(self, name: str, command: Sequence[str | Path], outputs: Sequence[Path]) -> None:
+    def run(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        outputs: Sequence[Path],
+        inputs: Sequence[Path | str] = (),
+    ) -> None:
         """Run one command unless it is finished.
 
         Args:
             name: What it does, in a few words; also the name of its marker.
             command: The command line.
             outputs: Files and folders it writes. They must exist for the step to be finished,
-                and are deleted before it is run anew, if it was this step that wrote them.
+                and what this step wrote before is deleted when it is run anew.
+            inputs: What else decides the result: files, whose content counts, and texts.
 
         Raises:
             SystemExit: The command failed; its exit status is passed on.
         """
         command = [str(part) for part in command]
-        digest = hashlib.sha256(json.dumps([self._history, command]).encode()).hexdigest()
+        read = [part.read_text() if isinstance(part, Path) else part for part in inputs]
+        digest = hashlib.sha256(json.dumps([self._history, command, read]).encode()).hexdigest()
         self._history = digest
         marker = self.markers / f'{name.replace(" ", "-")}.json'
         known = json.loads(marker.read_text()) if marker.exists() else {}
@@ -60,10 +69,11 @@ class Steps:
             print('  already done', flush=True)
             return
         if known and (finished or not same):  # what no step has written is not deleted
-            for path in outputs:
+            for path in map(Path, known['outputs']):
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         self._changed = True
-        self._mark(marker, digest, finished=False)
+        mark = {'digest': digest, 'outputs': [str(path.absolute()) for path in outputs]}
+        self._mark(marker, mark, finished=False)
         shown = [f'{key}={shlex.quote(value)}' for key, value in self.env.items()]
         print('  $ ' + ' '.join([*shown, shlex.join(command)]), flush=True)
         status = subprocess.run(command, env={**os.environ, **self.env}, check=False).returncode
@@ -75,12 +85,12 @@ class Steps:
         missing = [str(path) for path in outputs if not path.exists()]
         if missing:
             sys.exit(f'{name} succeeded, but did not write {missing}')
-        self._mark(marker, digest, finished=True)
+        self._mark(marker, mark, finished=True)
 
-    def _mark(self, marker: Path, digest: str, finished: bool) -> None:
+    def _mark(self, marker: Path, mark: dict, finished: bool) -> None:
         marker.parent.mkdir(parents=True, exist_ok=True)
         partial = marker.with_suffix('.partial')
-        partial.write_text(json.dumps({'digest': digest, 'finished': finished}))
+        partial.write_text(json.dumps({**mark, 'finished': finished}))
         partial.replace(marker)
 
     def _elapsed(self) -> str:

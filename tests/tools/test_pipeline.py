@@ -1,0 +1,32 @@
+"""The folders of the demo's worlds."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / 'tools' / 'mini_lvis'))
+
+import pipeline  # noqa: E402
+
+
+def test_every_world_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    """The seed, the name of the list and its content: none of them may be mixed up."""
+    assert pipeline.world_name(0, pipeline.DEFAULT_CATEGORIES) == 'mini_lvis'
+    (tmp_path / 'copy.json').write_bytes(pipeline.DEFAULT_CATEGORIES.read_bytes())
+    assert pipeline.world_name(4, tmp_path / 'copy.json') == 'mini_lvis_seed4'
+    names = set()
+    for i, folder in enumerate(('a', 'b')):
+        (tmp_path / folder).mkdir()
+        for name in ('mine', 'other'):
+            file = tmp_path / folder / f'{name}.json'
+            file.write_text(f'[{{"name": "red circle", "frequency": "{"fr"[i]}"}}]')
+            names |= {pipeline.world_name(seed, file) for seed in (0, 1)}
+    assert len(names) == 8
+    assert all(name.startswith(('mini_lvis_mine_', 'mini_lvis_other_')) for name in names)
+
+
+def test_absent_category_list(tmp_path: Path) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match='no category list at .*absent.json'):
+        pipeline.category_file(str(tmp_path / 'absent.json'))
