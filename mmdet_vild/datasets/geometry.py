@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 import mmcv.transforms
 import numpy as np
+import pycocotools.mask as mask_utils
 from mmdet.datasets import transforms as mmdet_transforms
 from mmdet.structures.bbox import BaseBoxes
 
@@ -149,7 +150,9 @@ def check_recorded_geometry(results: dict) -> None:
                 f'{tuple(projected[::-1].round(1).tolist())}, but its img_shape is '
                 f'{(height, width)}',
             )
-    _check_ground_truth(results, matrix, axis_aligned, TOLERANCE * max(1.0, scale.max()))
+    # Rounding grows with what is enlarged after it: a crop of a small image, say.
+    enlarged = max(1.0, scale.max(), np.max(results.get('scale_factor', 1.0)))
+    _check_ground_truth(results, matrix, axis_aligned, TOLERANCE * enlarged)
 
 
 def _check_ground_truth(
@@ -169,7 +172,9 @@ def _check_ground_truth(
     boxes = boxes.numpy() if isinstance(boxes, BaseBoxes) else np.asarray(boxes)
     if boxes.shape[1:] != (4,):  # rotated boxes and the like
         return
-    raw = project_boxes([instance['bbox'] for instance in instances], matrix)
+    # Some transforms take the boxes anew from the masks.
+    box_of = _extent if 'gt_masks' in results else lambda instance: instance['bbox']
+    raw = project_boxes([box_of(instance) for instance in instances], matrix)
     raw_labels = np.array([instance['bbox_label'] for instance in instances], dtype=np.int64)
     near = _within(boxes, raw, tolerance)
     if not axis_aligned:
@@ -185,6 +190,21 @@ def _check_ground_truth(
             f'{int(labels[index])} is nowhere near where the recorded transforms take the '
             'annotated boxes of that label',
         )
+
+
+def _extent(instance: dict) -> np.ndarray:
+    """The (4,) box around the box and the mask of an annotation; each may exceed the other."""
+    boxes, mask = [instance['bbox']], instance.get('mask')
+    if isinstance(mask, list):
+        polygons = [np.reshape(p, (-1, 2)) for p in mask if len(p) >= 6 and len(p) % 2 == 0]
+        boxes += [[*polygon.min(axis=0), *polygon.max(axis=0)] for polygon in polygons]
+    elif isinstance(mask, dict):
+        counts, size = mask['counts'], mask['size']
+        rle = mask_utils.frPyObjects(mask, *size) if isinstance(counts, list) else mask
+        x, y, width, height = mask_utils.toBbox(rle)
+        boxes.append([x, y, x + width, y + height])
+    boxes = np.array(boxes, dtype=np.float64)
+    return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
 
 
 def _within(boxes: np.ndarray, others: np.ndarray, margin: float | np.ndarray) -> np.ndarray:

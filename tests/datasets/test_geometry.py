@@ -3,6 +3,7 @@
 import copy
 
 import numpy as np
+import pycocotools.mask as mask_utils
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -173,6 +174,53 @@ def test_boxes_move_like_pixels_through_warps(name, resize_first, seed):
     results = build(*(chain if resize_first else chain[::-1]))(sample)
     check_recorded_geometry(results)
     assert displacement(results).max(initial=0) < 1.5
+
+
+def loose_polygon(rng, box, size):
+    """A polygon that reaches out of its box, and of the image, as hand-drawn ones do."""
+    (x1, y1, x2, y2), (height, width) = box, size
+    reach = rng.uniform(0, 0.3, 4) * (width, height, width, height)
+    x1, y1, x2, y2 = (x1, y1, x2, y2) + reach * (-1, -1, 1, 1)
+    return [x1, (y1 + y2) / 2, (x1 + x2) / 2, y1, x2, (y1 + y2) / 2, (x1 + x2) / 2, y2]
+
+
+def run_length(polygon, size, compressed):
+    rle = mask_utils.merge(mask_utils.frPyObjects([polygon], *size))
+    if compressed:
+        return dict(rle, counts=rle['counts'].decode())
+    pixels = mask_utils.decode(rle).ravel(order='F')
+    changes = np.flatnonzero(np.diff(pixels, prepend=0)).tolist()
+    counts = np.diff([0, *changes, pixels.size]).tolist()
+    return dict(size=list(size), counts=counts)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(['polygons', 'bitmaps', 'run lengths', 'compressed run lengths']),
+    st.lists(unclipped_resizes, max_size=1),
+    st.integers(0, 10**6),
+)
+def test_masks_beyond_their_boxes_are_no_false_alarm(form, transforms, seed):
+    """A crop that takes the boxes from the masks makes them larger than annotated."""
+    np.random.seed(seed)
+    rng = np.random.default_rng(seed)
+    sample = make_sample(rng, image=photo)
+    for instance in sample['instances']:
+        polygon = loose_polygon(rng, instance['bbox'], sample['ori_shape'])
+        if 'run lengths' in form:
+            mask = run_length(polygon, sample['ori_shape'], form.startswith('compressed'))
+        else:
+            mask = [polygon, [1.0, 2.0, 3.0]]  # mmdet drops what is no polygon
+        instance['mask'] = mask
+    chain = [
+        *transforms,
+        dict(CROP, recompute_bbox=True),
+        RESIZE,
+        dict(type='RandomFlip', prob=0.5),
+    ]
+    load = LoadAnnotations(with_mask=True, poly2mask=form != 'polygons')
+    results = Compose([load, *(TRANSFORMS.build(copy.deepcopy(t)) for t in chain)])(sample)
+    check_recorded_geometry(results)
 
 
 HONEST = {
