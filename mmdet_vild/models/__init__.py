@@ -2,6 +2,7 @@
 
 from .clip_text_classifier import CLIPTextClassifier
 from .tf_bbox_coder import TFDeltaXYWHBBoxCoder
+from .vild import ViLD
 from .vild_bbox_head import ViLDBBoxHead
 from .vild_ensemble_bbox_head import ViLDEnsembleBBoxHead
 from .vild_image_distill_loss import ViLDImageDistillLoss
@@ -10,6 +11,7 @@ from .vild_roi_head import ViLDRoIHead
 __all__ = [
     'CLIPTextClassifier',
     'TFDeltaXYWHBBoxCoder',
+    'ViLD',
     'ViLDBBoxHead',
     'ViLDEnsembleBBoxHead',
     'ViLDImageDistillLoss',

@@ -1,5 +1,6 @@
 """The classifier of ViLD: cosine similarity with text embeddings."""
 
+import hashlib
 from collections.abc import Sequence
 
 import torch
@@ -25,7 +26,8 @@ class CLIPTextClassifier(BaseModule):
             cls_predictor_cfg=dict(type='CLIPTextClassifier', text_embeddings='lvis.npz'))
 
     The text embeddings are frozen and no part of a checkpoint: a trained detector is given
-    another vocabulary by naming another file, and ``num_classes`` to match.
+    another vocabulary by naming another file, and ``num_classes`` to match. The checkpoint does
+    remember the teacher, and refuses words that another one encoded.
 
     Args:
         in_features: Width of the features that the bbox head gives it.
@@ -42,7 +44,8 @@ class CLIPTextClassifier(BaseModule):
 
     Raises:
         ValueError: The file holds another number of categories than ``num_classes`` says, a
-            novel category that the vocabulary does not have, or the temperature is not positive.
+            novel category that the vocabulary does not have, or the temperature is not positive;
+            or a checkpoint is loaded whose words were encoded by another teacher.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class CLIPTextClassifier(BaseModule):
                 f'num_classes={out_features - 1}; set num_classes to {len(text.names)} or name '
                 'the text-embedding file of the other vocabulary'
             )
+        self.text_embeddings_file = text_embeddings
         self.names = text.names
         self.teacher = text.teacher
         self.temperature = temperature
@@ -74,6 +78,8 @@ class CLIPTextClassifier(BaseModule):
         self.background = nn.Parameter(torch.empty(text.embed_dims)) if with_background else None
         embeddings = normalize(torch.from_numpy(text.embeddings), dim=1, eps=NORM_EPS)
         self.register_buffer('text_embeddings', embeddings, persistent=False)
+        digest = hashlib.sha256(text.teacher.encode()).digest()
+        self.register_buffer('teacher_digest', torch.tensor(list(digest), dtype=torch.uint8))
         novel = torch.from_numpy(text.novel)
         if novel_categories is not None:
             unknown = sorted(set(novel_categories) - set(text.names))
@@ -83,6 +89,18 @@ class CLIPTextClassifier(BaseModule):
         self.register_buffer('novel', novel, persistent=False)
         if with_background:
             nn.init.normal_(self.background, std=0.01)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        key = f'{prefix}teacher_digest'
+        # Weights from elsewhere do not say which teacher they belong to.
+        digest = state_dict.setdefault(key, self.teacher_digest)
+        if not torch.equal(digest.cpu(), self.teacher_digest.cpu()):
+            raise ValueError(
+                f'{self.text_embeddings_file} was encoded by the teacher {self.teacher}, but the '
+                'checkpoint was trained with the words of another; encode the vocabulary with '
+                'the teacher of the training'
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     @property
     def embed_dims(self) -> int:

@@ -61,6 +61,13 @@ class ViLDBBoxHead(ConvFCBBoxHead):
             )
         if kwargs.get('num_shared_fcs', 0) < 1:
             raise ValueError(f'{type(self).__name__} needs num_shared_fcs of 1 or more')
+        loss_cls = MODELS.build(kwargs['loss_cls']) if 'loss_cls' in kwargs else None
+        if getattr(loss_cls, 'use_sigmoid', False) or getattr(loss_cls, 'custom_activation', False):
+            raise ValueError(
+                f'{type(self).__name__} classifies by a softmax over the words and background; '
+                f'its loss_cls must be one of softmax, such as CrossEntropyLoss with '
+                f'use_sigmoid=False, found {kwargs["loss_cls"]}'
+            )
         self.fc_norm_cfg = fc_norm_cfg
         super().__init__(
             reg_class_agnostic=True, with_reg=with_reg, init_cfg=init_cfg or [], **kwargs

@@ -21,13 +21,19 @@ class ViLDEnsembleBBoxHead(ViLDBBoxHead):
         **kwargs: As :class:`ViLDBBoxHead`; both branches are built from them.
 
     Raises:
-        ValueError: ``ensemble_weight`` is not between 0 and 1.
+        ValueError: ``ensemble_weight`` is not between 0 and 1, or the text branch has no
+            background.
     """
 
     def __init__(self, ensemble_weight: float = 2 / 3, **kwargs) -> None:
         if not 0 <= ensemble_weight <= 1:
             raise ValueError(f'ensemble_weight must be between 0 and 1, found {ensemble_weight}')
         super().__init__(**kwargs)
+        if self.fc_cls.background is None:
+            raise ValueError(
+                'the text branch of ViLDEnsembleBBoxHead needs a background; leave '
+                'with_background=False out of its classifier (the image branch has none anyway)'
+            )
         self.ensemble_weight = ensemble_weight
         classifier = dict(self.cls_predictor_cfg, with_background=False)
         self.image_branch = ViLDBBoxHead(

@@ -4,13 +4,14 @@ import torch
 from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.registry import MODELS
-from mmdet.structures import SampleList
+from mmdet.structures import DetDataSample, SampleList
 from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import ConfigType, InstanceList
 from mmengine.structures import InstanceData
 from torch import Tensor
 
 from .vild_bbox_head import ViLDBBoxHead
+from .vild_ensemble_bbox_head import ViLDEnsembleBBoxHead
 
 
 @MODELS.register_module()
@@ -34,6 +35,10 @@ class ViLDRoIHead(StandardRoIHead):
     Args:
         distill_loss: Config of :class:`ViLDImageDistillLoss`; None for ViLD-text.
         **kwargs: As :class:`mmdet.models.roi_heads.StandardRoIHead`.
+
+    Raises:
+        TypeError: The bbox head is none of those above.
+        ValueError: Without ``distill_loss`` a part of the bbox head would learn nothing.
     """
 
     def __init__(self, distill_loss: ConfigType | None = None, **kwargs) -> None:
@@ -43,6 +48,19 @@ class ViLDRoIHead(StandardRoIHead):
                 'the bbox_head of ViLDRoIHead must be a ViLDBBoxHead or a ViLDEnsembleBBoxHead, '
                 f'found {type(self.bbox_head).__name__}'
             )
+        if distill_loss is None:
+            if isinstance(self.bbox_head, ViLDEnsembleBBoxHead):
+                raise ValueError(
+                    'the image branch of ViLDEnsembleBBoxHead learns from distill_loss alone, '
+                    'which is None; set it to dict(type="ViLDImageDistillLoss"), or use '
+                    'ViLDBBoxHead for ViLD-text'
+                )
+            if self.bbox_head.fc_cls.background is None:
+                raise ValueError(
+                    'a bbox head without background learns from distill_loss alone, which is '
+                    'None; set it to dict(type="ViLDImageDistillLoss") for ViLD-image, or leave '
+                    'out with_background=False for ViLD-text'
+                )
         self.distill_loss = None if distill_loss is None else MODELS.build(distill_loss)
         self._distill_instances: list[InstanceData] | None = None
 
@@ -64,7 +82,7 @@ class ViLDRoIHead(StandardRoIHead):
         finally:
             self._distill_instances = None
 
-    def _checked(self, data_sample: InstanceData) -> InstanceData:
+    def _checked(self, data_sample: DetDataSample) -> InstanceData:
         instances = data_sample.get('distill_instances')
         if instances is None:
             raise ValueError(
@@ -72,9 +90,10 @@ class ViLDRoIHead(StandardRoIHead):
                 'PackViLDInputs in place of PackDetInputs, to the end of the train pipeline, or '
                 'train ViLD-text with distill_loss=None'
             )
-        if instances.teacher != self.bbox_head.teacher:
+        teacher = instances.get('teacher', 'unknown')
+        if teacher != self.bbox_head.teacher:
             raise ValueError(
-                f'the region embeddings come from the teacher {instances.teacher}, the text '
+                f'the region embeddings come from the teacher {teacher}, the text '
                 f'embeddings from {self.bbox_head.teacher}; both must come from one teacher'
             )
         return instances

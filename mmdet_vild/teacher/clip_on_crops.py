@@ -1,6 +1,5 @@
 """The slow baseline: the teacher itself classifies every region."""
 
-from mmdet.models.detectors import TwoStageDetector
 from mmdet.models.layers import multiclass_nms
 from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.structures import SampleList
@@ -8,11 +7,13 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.nn.functional import pad, softmax
 
+from mmdet_vild.models import ViLD
+
 from .original_image import original_image, to_original
 
 
 @MODELS.register_module()
-class CLIPOnCrops(TwoStageDetector):
+class CLIPOnCrops(ViLD):
     """CLIP on cropped regions (ViLD, Sec. 3.1).
 
     A detector trained on base categories proposes regions and refines them with its
@@ -41,7 +42,7 @@ class CLIPOnCrops(TwoStageDetector):
     def predict(
         self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True
     ) -> SampleList:
-        """Propose, crop and classify; see :meth:`TwoStageDetector.predict`."""
+        """Propose, crop and classify; see :meth:`mmdet.models.TwoStageDetector.predict`."""
         features = self.extract_feat(batch_inputs)
         proposals = self.rpn_head.predict(features, batch_data_samples, rescale=False)
         metas = [data_sample.metainfo for data_sample in batch_data_samples]

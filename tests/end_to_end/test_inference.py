@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 from stock_world import CATEGORIES, StockWorld
 
 from mmdet_vild.teacher import OpenCLIPTeacher
@@ -17,19 +18,27 @@ from mmdet.apis import DetInferencer
 
 config, weights, image = sys.argv[1:]
 inferencer = DetInferencer(model=config, weights=weights, device='cpu')
-result = inferencer(image, no_save_vis=True)['predictions'][0]
+found = inferencer(image, return_vis=True, no_save_vis=True)
+result = found['predictions'][0]
+result['drawn'] = found['visualization'][0].shape
 result['classes'] = inferencer.visualizer.dataset_meta['classes']
 print('RESULT' + json.dumps(result))
 """
+
+
+def infer(world: StockWorld, *arguments: Path) -> dict:
+    """What MMDetection's inferencer finds, in a process of its own."""
+    done = world.run(sys.executable, '-c', INFERENCE, *arguments)
+    return json.loads(done.stdout.split('RESULT')[1].splitlines()[0])
 
 
 def test_inferencer(world: StockWorld, vild: Path) -> None:
     """With the config that the training wrote beside its checkpoint."""
     config = vild.parent / 'vild_r18-mini_fpn_mini-lvis.py'
     image = next((world.data / 'val2017').glob('*.jpg'))
-    done = world.run(sys.executable, '-c', INFERENCE, config, vild, image)
-    result = json.loads(done.stdout.split('RESULT')[1].splitlines()[0])
+    result = infer(world, config, vild, image)
     assert result['classes'] == [category['name'] for category in CATEGORIES]
+    assert result['drawn'] == [128, 128, 3]
     count = len(result['scores'])
     assert count == len(result['labels']) == len(result['bboxes']) == len(result['masks']) > 0
     assert set(result['labels']) <= set(range(5))
@@ -57,11 +66,13 @@ def test_another_vocabulary(world: StockWorld, vild: Path) -> None:
     teacher = OpenCLIPTeacher('mini-clip', str(world.teacher))
 
     folder = world.work / 'other-vocabulary'
-    done = world.test(  # which looks for complaints about the checkpoint
-        *('vild', vild, folder.name),
+    options = (
         world.add_text('other', teacher.encode_categories(content['categories'])),
         'model.roi_head.bbox_head.num_classes=7',
         'model.roi_head.mask_head.num_classes=7',
+    )
+    done = world.test(  # which looks for complaints about the checkpoint
+        *('vild', vild, folder.name, *options),
         f'test_dataloader.dataset.ann_file={ann_file}',
         f'test_evaluator.ann_file={world.data / ann_file}',
         f'test_evaluator.outfile_prefix={folder / "results"}',
@@ -69,3 +80,14 @@ def test_another_vocabulary(world: StockWorld, vild: Path) -> None:
     assert 'lvis/bbox_AP: ' in done.stdout
     results = json.loads((folder / 'results.bbox.json').read_text())
     assert {6, 7} & {result['category_id'] for result in results}
+
+    # The inferencer takes the names from the words too, and not from the checkpoint.
+    config = Config.fromfile(world.config('vild'))
+    config.merge_from_dict(dict(option.split('=') for option in options[:1]))
+    config.model.roi_head.bbox_head.num_classes = 7
+    config.model.roi_head.mask_head.num_classes = 7
+    config.dump(folder / 'config.py')
+    image = next((world.data / 'val2017').glob('*.jpg'))
+    result = infer(world, folder / 'config.py', vild, image)
+    assert result['classes'] == words
+    assert max(result['labels']) >= len(CATEGORIES)

@@ -24,7 +24,11 @@ def write_text(tmp_path):
     """Writes a text-embedding file of random words; returns its path."""
 
     def write(
-        count: int = CATEGORIES, width: int = WIDTH, name: str = 'text', seed: int = 0
+        count: int = CATEGORIES,
+        width: int = WIDTH,
+        name: str = 'text',
+        seed: int = 0,
+        teacher: str = TEACHER,
     ) -> str:
         rng = np.random.default_rng(seed)
         path = str(tmp_path / f'{name}.npz')
@@ -32,7 +36,7 @@ def write_text(tmp_path):
             rng.normal(size=(count, width)),
             tuple(f'{name} {i}' for i in range(count)),
             np.arange(count) >= count - NOVEL,
-            TEACHER,
+            teacher,
         ).save(path)
         return path
 

@@ -104,6 +104,25 @@ def test_vocabulary_is_swapped_after_training(write_text):
     )
 
 
+def test_words_of_another_teacher_do_not_fit_a_checkpoint(write_text):
+    """Of the same width, they would load and give wrong labels."""
+    trained = build(write_text())
+    other = build(write_text(name='other', teacher='teacher@1'))
+    with pytest.raises(
+        ValueError, match=r'other.npz was encoded by the teacher teacher@1.*another'
+    ):
+        other.load_state_dict(trained.state_dict())
+
+
+def test_weights_that_do_not_name_their_teacher_load(write_text):
+    """Such as converted ones; what the classifier says of itself stays."""
+    classifier = build(write_text())
+    weights = {k: v for k, v in classifier.state_dict().items() if k != 'teacher_digest'}
+    digest = classifier.teacher_digest.clone()
+    classifier.load_state_dict(weights, strict=True)
+    assert torch.equal(classifier.teacher_digest, digest)
+
+
 def test_any_mmdet_bbox_head_takes_it(write_text):
     head = MODELS.build(
         dict(

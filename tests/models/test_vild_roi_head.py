@@ -104,6 +104,12 @@ def test_regions_of_another_teacher_are_refused(roi_head_cfg, make_sample):
     head = build(roi_head_cfg('vild'))
     with pytest.raises(ValueError, match=r'other@1.*teacher@0.*one teacher'):
         head.loss(features(1), proposals([20]), [make_sample(teacher='other@1')])
+    sample = make_sample()
+    sample.distill_instances = InstanceData(
+        bboxes=sample.distill_instances.bboxes, embeddings=sample.distill_instances.embeddings
+    )
+    with pytest.raises(ValueError, match=r'unknown.*teacher@0.*one teacher'):
+        head.loss(features(1), proposals([20]), [sample])
     with pytest.raises(ValueError, match=f'{WIDTH}.*{2 * WIDTH}'):
         head.loss(features(1), proposals([20]), [make_sample(width=2 * WIDTH)])
 
@@ -158,6 +164,17 @@ def test_scores_of_one_head(roi_head_cfg, variant):
         (dict(num_shared_fcs=0), ValueError, 'num_shared_fcs of 1 or more'),
         (dict(num_cls_fcs=1), TypeError, r"does not take \['num_cls_fcs'\]"),
         (dict(type='ViLDEnsembleBBoxHead', ensemble_weight=1.5), ValueError, 'found 1.5'),
+        (dict(loss_cls=dict(type='FocalLoss')), ValueError, 'one of softmax.*FocalLoss'),
+        (
+            dict(loss_cls=dict(type='SeesawLoss', num_classes=CATEGORIES)),
+            ValueError,
+            'one of softmax.*SeesawLoss',
+        ),
+        (
+            dict(loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=True)),
+            ValueError,
+            'one of softmax.*CrossEntropyLoss',
+        ),
     ],
 )
 def test_refused_bbox_heads(roi_head_cfg, change, error, message):
@@ -165,6 +182,19 @@ def test_refused_bbox_heads(roi_head_cfg, change, error, message):
     cfg['bbox_head'].update(change)
     with pytest.raises(error, match=message):
         build(cfg)
+
+
+def test_refuses_an_ensemble_without_background(roi_head_cfg):
+    cfg = roi_head_cfg('image')
+    cfg['bbox_head']['type'] = 'ViLDEnsembleBBoxHead'
+    with pytest.raises(ValueError, match='text branch .* needs a background'):
+        build(cfg)
+
+
+@pytest.mark.parametrize('variant', ['image', 'ensemble'])
+def test_refuses_a_branch_that_would_learn_nothing(roi_head_cfg, variant):
+    with pytest.raises(ValueError, match='learns from distill_loss alone, which is None'):
+        build(roi_head_cfg(variant) | dict(distill_loss=None))
 
 
 def test_refuses_another_bbox_head(roi_head_cfg):

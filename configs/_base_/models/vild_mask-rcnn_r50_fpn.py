@@ -1,8 +1,10 @@
-# ViLD with the network of the paper: Mask R-CNN, ResNet-50 FPN, 4 convs and 2 FCs in the bbox head.
+# ViLD on Mask R-CNN with ResNet-50 FPN. The bbox head has 4 convs and 2 FCs as in the paper, and
+# no norms, as mmdet's have; norm_cfg and fc_norm_cfg add them.
 _base_ = 'mmdet::_base_/models/mask-rcnn_r50_fpn.py'
 custom_imports = dict(imports=['mmdet_vild'], allow_failed_imports=False)
 
 model = dict(
+    type='ViLD',
     roi_head=dict(
         type='ViLDRoIHead',
         bbox_head=dict(

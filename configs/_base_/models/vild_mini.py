@@ -2,6 +2,7 @@
 _base_ = './mask-rcnn_mini.py'
 
 model = dict(
+    type='ViLD',
     roi_head=dict(
         type='ViLDRoIHead',
         bbox_head=dict(
