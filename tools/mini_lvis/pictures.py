@@ -26,9 +26,11 @@ def draw_pictures(
     out: Path,
     count: int = 6,
     score_thr: float = 0.3,
-    split: str = 'test',
 ) -> list[Path]:
-    """Draw the images with the most novel objects: ground truth, then a panel a method.
+    """Draw the test images where most novel objects are found: annotations, then every method.
+
+    Found is an object that any method detects with its word, a score of ``score_thr`` and an
+    IoU of 0.5.
 
     Args:
         data: Folder of the dataset.
@@ -36,13 +38,13 @@ def draw_pictures(
         out: Folder of the pictures.
         count: How many.
         score_thr: Detections with a lower score are not drawn.
-        split: Whose images.
 
     Returns:
         The files written. Novel categories are red, base categories blue.
     """
-    annotations = json.loads((data / 'annotations' / f'lvis_v1_{split}.json').read_text())
-    categories = load_categories(str(data / 'annotations' / f'lvis_v1_{split}.json'))
+    ann_file = data / 'annotations' / 'lvis_v1_test.json'
+    annotations = json.loads(ann_file.read_text())
+    categories = load_categories(str(ann_file))
     label_of = {category['id']: label for label, category in enumerate(categories)}
     novel = [is_novel(category) for category in categories]
     visualizer = DetLocalVisualizer(alpha=0.35)
@@ -51,22 +53,25 @@ def draw_pictures(
         palette=[NOVEL_COLOUR if n else BASE_COLOUR for n in novel],
     )
     truth = _by_image(annotations['annotations'])
-    images = sorted(
-        annotations['images'],
-        key=lambda image: -sum(novel[label_of[a['category_id']]] for a in truth[image['id']]),
-    )[:count]
-    found = {
-        method: _by_image(json.loads((folder / 'results.segm.json').read_text()))
-        for method, folder in results.items()
-    }
+    detected = {}
+    for method, folder in results.items():
+        rows = json.loads((folder / 'results.segm.json').read_text())
+        detected[method] = _by_image([row for row in rows if row['score'] >= score_thr])
+
+    def num_found(image: dict) -> int:
+        rows = [row for by_image in detected.values() for row in by_image[image['id']]]
+        return sum(
+            _is_found(a, rows) for a in truth[image['id']] if novel[label_of[a['category_id']]]
+        )
+
+    images = sorted(annotations['images'], key=num_found, reverse=True)[:count]
     out.mkdir(parents=True, exist_ok=True)
     files = []
     for image in images:
         path = data / '/'.join(image['coco_url'].split('/')[-2:])
         picture = mmcv.imread(str(path), channel_order='rgb')
         panels = {'annotated': truth[image['id']]} | {
-            method: [d for d in by_image[image['id']] if d['score'] >= score_thr]
-            for method, by_image in found.items()
+            method: by_image[image['id']] for method, by_image in detected.items()
         }
         drawn = [
             _panel(visualizer, picture, title, _instances(rows, label_of, picture.shape[:2]))
@@ -82,6 +87,11 @@ def _by_image(rows: list[dict]) -> dict[int, list[dict]]:
     for row in rows:
         groups[row['image_id']].append(row)
     return groups
+
+
+def _is_found(annotation: dict, rows: list[dict]) -> bool:
+    same = [row['bbox'] for row in rows if row['category_id'] == annotation['category_id']]
+    return bool(same) and mask_api.iou(same, [annotation['bbox']], [0]).max() >= 0.5
 
 
 def _instances(rows: list[dict], label_of: dict[int, int], size: tuple[int, int]) -> InstanceData:

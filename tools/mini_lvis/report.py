@@ -64,9 +64,9 @@ def evaluate(ann_file: Path, results: Path, iou_type: str) -> dict[str, dict[str
     }
 
 
-def evaluate_method(data: Path, folder: Path, split: str = 'test') -> dict:
-    """Box and mask AP of one tested method; kept beside its results."""
-    ann_file = data / 'annotations' / f'lvis_v1_{split}.json'
+def evaluate_method(data: Path, folder: Path) -> dict:
+    """Box and mask AP on the test split of one method, from the results in its folder."""
+    ann_file = data / 'annotations' / 'lvis_v1_test.json'
     return {
         iou_type: evaluate(ann_file, folder / f'results.{iou_type}.json', iou_type)
         for iou_type in ('bbox', 'segm')
