@@ -49,10 +49,7 @@ def main() -> None:
         per_seed.append(rows)
     tables = report.full_tables(per_seed)
     print(f'\n{tables}')
-    doc = args.doc
-    if doc is None and args.seeds == SEEDS and args.categories == pipeline.DEFAULT_CATEGORIES:
-        doc = DOC
-    if doc:
+    if doc := args.doc or default_page(args.seeds, args.categories):
         write_tables(doc, tables, args.seeds)
         print(f'written to {doc}')
 
@@ -70,6 +67,12 @@ def run(world: pipeline.World) -> dict[str, dict]:
             tested[title] = world.test(method)
     order = [*pipeline.TRAINED, pipeline.CLIP_ON_CROPS]
     return {title: report.evaluate_method(world.data, tested[title]) for title in order}
+
+
+def default_page(seeds: list[int], categories: Path) -> Path | None:
+    """The page of the documentation, which shows the default seeds and categories only."""
+    same = categories.read_bytes() == pipeline.DEFAULT_CATEGORIES.read_bytes()
+    return DOC if same and seeds == SEEDS else None
 
 
 def write_tables(doc: Path, tables: str, seeds: list[int]) -> None:

@@ -1,0 +1,36 @@
+"""Where the full demo writes its tables."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / 'tools' / 'mini_lvis'))
+
+import demo_full  # noqa: E402
+import pipeline  # noqa: E402
+
+
+def test_the_documentation_shows_the_default_worlds_only(tmp_path: Path) -> None:
+    assert demo_full.default_page([0, 1, 2], pipeline.DEFAULT_CATEGORIES) == demo_full.DOC
+    assert demo_full.DOC.is_file()
+    assert demo_full.default_page([3], pipeline.DEFAULT_CATEGORIES) is None
+    other = tmp_path / 'categories.json'
+    other.write_text('[{"name": "red circle", "frequency": "f"}]')
+    assert demo_full.default_page([0, 1, 2], other) is None
+
+
+def test_tables_replace_those_between_the_markers(tmp_path: Path) -> None:
+    page = tmp_path / 'page.md'
+    page.write_text(f'before\n{demo_full.BEGIN}\nold\n{demo_full.END}\nafter\n')
+    for tables in ('first', 'second'):
+        demo_full.write_tables(page, tables, [0, 4])
+        text = f'before\n{demo_full.BEGIN}\n\nSeeds 0, 4.\n\n{tables}\n\n{demo_full.END}\nafter\n'
+        assert page.read_text() == text
+    new = tmp_path / 'new.md'
+    demo_full.write_tables(new, 'tables', [1])
+    assert 'Seeds 1.\n\ntables' in new.read_text()
+    page.write_text('no markers')
+    with pytest.raises(SystemExit, match='has no lines'):
+        demo_full.write_tables(page, 'tables', [0])
+    assert page.read_text() == 'no markers'
