@@ -32,7 +32,9 @@ class OpenCLIPTeacher:
         batch_size: How many crops or texts go through it at once.
 
     Raises:
-        ValueError: open_clip knows neither the model nor the weights.
+        FileNotFoundError: There is no file at ``model_config``.
+        ValueError: open_clip does not know the model or the weights, or the weights were trained
+            with another activation than the model has.
     """
 
     def __init__(
@@ -99,10 +101,13 @@ class OpenCLIPTeacher:
 
         Returns:
             (n, D) float32 on the CPU, L2-normalised.
+
+        Raises:
+            ValueError: A text has more tokens than the teacher reads.
         """
         chunks = [
             self.model.encode_text(
-                self.tokenizer(list(texts[i : i + self.batch_size])).to(self.device)
+                self._tokenize(list(texts[i : i + self.batch_size])).to(self.device)
             )
             .float()
             .cpu()
@@ -180,6 +185,20 @@ class OpenCLIPTeacher:
         embeddings = torch.cat(chunks).view(len(CROP_SCALES), len(boxes), -1).sum(0)
         return normalize(embeddings, dim=1).cpu()
 
+    def _tokenize(self, texts: list[str]) -> Tensor:
+        """The tokens (n, context length) of texts, none of which open_clip had to cut off."""
+        length = self.tokenizer.context_length
+        padding = self.tokenizer(['']).mode().values  # most of an empty text
+        tokens = self.tokenizer(texts)
+        untruncated = self.tokenizer(texts, 2 * length)
+        too_long = (untruncated != padding).sum(1) > (tokens != padding).sum(1)
+        if too_long.any():
+            raise ValueError(
+                f'{texts[too_long.nonzero()[0]]!r} has more than the {length} tokens that '
+                f'{self.model_name} reads, and would be cut off; shorten the name or the synonym'
+            )
+        return tokens
+
     def _resized(self, rgb: Tensor, window: list[int]) -> Tensor:
         x1, y1, x2, y2 = window
         return resize(
@@ -229,6 +248,13 @@ def _check_pretrained(model_name: str, pretrained: str | None) -> None:
         raise ValueError(
             f'{pretrained!r} is neither a file nor one of the weights that open_clip has for '
             f'{model_name}: {tags}'
+        )
+    # open_clip only warns. Not all of its tags say it, so a missing one means nothing.
+    trained_with_quick_gelu = open_clip.get_pretrained_cfg(model_name, pretrained).get('quick_gelu')
+    if trained_with_quick_gelu and not open_clip.get_model_config(model_name).get('quick_gelu'):
+        raise ValueError(
+            f'{pretrained!r} was trained with QuickGELU, which {model_name} does not have; name '
+            f'the model {model_name}-quickgelu'
         )
 
 

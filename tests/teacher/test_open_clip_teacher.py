@@ -4,13 +4,15 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from torch.nn.functional import normalize
 
-from mmdet_vild.teacher import OpenCLIPTeacher, crop_windows
+from mmdet_vild.teacher import OpenCLIPTeacher, crop_windows, open_clip_teacher
 from mmdet_vild.vocabulary import VILD_TEMPLATES
+
+pytestmark = pytest.mark.onedl
 
 
 @pytest.fixture(scope='module')
@@ -72,7 +74,6 @@ def test_no_boxes(teacher):
     st.integers(1, 100),
     st.integers(1, 100),
 )
-@settings(deadline=None)
 def test_windows_lie_in_the_image_and_cover_the_box(boxes, scale, height, width):
     boxes = [(min(a, c), min(b, d), max(a, c), max(b, d)) for a, b, c, d in boxes]
     windows = crop_windows(torch.tensor(boxes, dtype=torch.float64), scale, (height, width))
@@ -104,6 +105,30 @@ def test_vocabulary(teacher):
     heart = normalize(encode('red heart', 'a') + encode('crimson heart', 'a'), dim=0)
     expected = torch.stack([heart, encode('apple', 'an')])
     torch.testing.assert_close(torch.from_numpy(text.embeddings), expected, rtol=0, atol=1e-5)
+
+
+def test_texts_beyond_the_context_are_refused(teacher):
+    """The mini teacher reads 20 tokens, of which two mark the start and the end."""
+    fits = ' '.join(['circle'] * 18)
+    assert teacher.encode_texts(['a', fits]).shape == (2, teacher.embed_dims)
+    for count in (19, 50):
+        text = ' '.join(['circle'] * count)
+        with pytest.raises(ValueError, match=f"'{text}' has more than the 20 tokens that mini-cl"):
+            teacher.encode_texts([fits, text])
+
+
+def test_what_pads_a_text_may_be_any_token(teacher, monkeypatch):
+    """Some tokenizers pad with 1, and put a token at the very end."""
+
+    def tokenize(texts: list[str], length: int = 20) -> torch.Tensor:
+        rows = [[7] * min(len(text.split()), length - 1) for text in texts]
+        return torch.tensor([row + [1] * (length - 1 - len(row)) + [9] for row in rows])
+
+    tokenize.context_length = 20
+    monkeypatch.setattr(teacher, 'tokenizer', tokenize)
+    teacher.encode_texts(['circle ' * 19])
+    with pytest.raises(ValueError, match='more than the 20 tokens'):
+        teacher.encode_texts(['circle ' * 20])
 
 
 def test_identity_is_that_of_the_weights(weights, teacher, tmp_path):
@@ -149,12 +174,29 @@ def test_openai_weights_classify():
         (('no-such-model',), ValueError, "open_clip has no model 'no-such-model'"),
         (('mini-clip', 'openai'), ValueError, r"'openai' is neither a file nor .* mini-clip: \[\]"),
         (('ViT-B-32', 'absent.pt'), ValueError, "'absent.pt' is neither a file .*openai"),
+        (('ViT-B-32', 'openai'), ValueError, 'QuickGELU.*; name the model ViT-B-32-quickgelu'),
+        (('ViT-B-16', 'metaclip-400M'), ValueError, 'name the model ViT-B-16-quickgelu'),
         (('mini-clip', None, 'absent.json'), FileNotFoundError, 'config at absent.json'),
     ],
 )
 def test_refused_teachers(arguments, error, message):
     with pytest.raises(error, match=message):
         OpenCLIPTeacher(*arguments)
+
+
+def test_models_named_by_the_refusal_of_quick_gelu_exist_and_are_accepted():
+    """For every model and tag that open_clip has."""
+    refused = 0
+    for model in open_clip.list_models():
+        for tag in open_clip.list_pretrained_tags_by_model(model):
+            try:
+                open_clip_teacher._check_pretrained(model, tag)
+            except ValueError as error:
+                named = str(error).split()[-1]
+                assert named.endswith('-quickgelu')
+                open_clip_teacher._check_pretrained(named, tag)
+                refused += 1
+    assert refused > 10
 
 
 @pytest.mark.parametrize(
