@@ -89,7 +89,7 @@ def check_transforms(transforms: Iterable) -> None:
     Raises:
         ValueError: There is such a transform.
     """
-    for transform in _flatten(transforms):
+    for transform in flatten_transforms(transforms):
         if isinstance(transform, UNRECORDED) and not isinstance(transform, RECORDED):
             kind = type(transform)
             raise ValueError(
@@ -99,15 +99,16 @@ def check_transforms(transforms: Iterable) -> None:
             )
 
 
-def _flatten(transforms: Iterable) -> Iterator:
-    """The transforms inside Compose, RandomChoice, RandomApply and the like."""
+def flatten_transforms(transforms: Iterable) -> Iterator:
+    """Every transform of a pipeline, and those inside RandomChoice, MultiBranch and the like."""
     for transform in transforms:
         if isinstance(transform, (list, tuple)):
-            yield from _flatten(transform)
+            yield from flatten_transforms(transform)
         else:
             yield transform
             inner = getattr(transform, 'transforms', ())
-            yield from _flatten(inner if isinstance(inner, (list, tuple)) else [inner])
+            yield from flatten_transforms(inner if isinstance(inner, (list, tuple)) else [inner])
+            yield from flatten_transforms(getattr(transform, 'branch_pipelines', {}).values())
 
 
 def check_recorded_geometry(results: dict) -> None:

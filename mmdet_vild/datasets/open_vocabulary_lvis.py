@@ -10,7 +10,7 @@ from mmengine.logging import MMLogger
 from mmdet_vild.vocabulary import is_novel
 
 from .clip_crop_embedding import CLIPCropEmbedding
-from .geometry import check_transforms
+from .geometry import check_transforms, flatten_transforms
 
 
 @DATASETS.register_module()
@@ -41,9 +41,8 @@ class OpenVocabularyLVISDataset(LVISV1Dataset):
     def __init__(self, *args: Any, drop_novel: bool = True, **kwargs: Any) -> None:
         self.drop_novel = drop_novel
         super().__init__(*args, **kwargs)
-        transforms = self.pipeline.transforms
-        if any(isinstance(transform, CLIPCropEmbedding) for transform in transforms):
-            check_transforms(transforms)
+        if any(isinstance(transform, CLIPCropEmbedding) for transform in self._transforms):
+            check_transforms(self._transforms)
 
     def load_data_list(self) -> list[dict]:
         """Load the annotation file.
@@ -131,7 +130,11 @@ class OpenVocabularyLVISDataset(LVISV1Dataset):
 
     @property
     def _loads_masks(self) -> bool:
-        return any(getattr(t, 'with_mask', False) for t in self.pipeline.transforms)
+        return any(getattr(transform, 'with_mask', False) for transform in self._transforms)
+
+    @property
+    def _transforms(self) -> list:
+        return list(flatten_transforms([self.pipeline]))
 
     def _read_categories(self, categories: list[dict]) -> None:
         without = [c['name'] for c in categories if c.get('frequency') not in ('f', 'c', 'r')]

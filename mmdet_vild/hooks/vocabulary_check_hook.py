@@ -1,6 +1,7 @@
 """Compares what the model, the dataset and the teacher's embeddings say before anything runs."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from mmdet.models.data_preprocessors import BatchResize, BatchSyncRandomResize
@@ -12,6 +13,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from mmdet_vild.datasets import CLIPCropEmbedding
+from mmdet_vild.datasets.geometry import check_transforms, flatten_transforms
 from mmdet_vild.models import CLIPTextClassifier
 
 _RESIZING = (BatchResize, BatchSyncRandomResize)
@@ -22,42 +24,57 @@ class VocabularyCheckHook(Hook):
     """Stops a run whose labels, words or teachers do not belong together.
 
     A detector whose text embeddings are in another order than the dataset's labels trains and
-    tests without complaint, and detects nonsense. Before training, validation and testing this
-    hook compares
+    tests without complaint, and detects nonsense. Before training (for the validation dataset
+    too), validation and testing this hook compares
 
     - the dataset's ``classes`` with the names in the text-embedding file, in order;
     - the dataset's ``novel`` classes, where it has any, with the novel ones of the classifier;
     - the teacher and the embedding width of the store with those of the text embeddings;
     - that the model does not resize the batch, which would leave the stored boxes behind.
 
-    A model without a :class:`CLIPTextClassifier` passes.
+    Before training also
+
+    - that no annotation of a novel category is in the training data, unless the classifier has
+      ``mask_novel=False``, as that of a baseline supervised with novel categories has;
+    - that the train pipeline attaches regions where the model has a ``distill_loss``.
+
+    Datasets and transforms are found inside their wrappers. A model without a
+    :class:`CLIPTextClassifier` passes.
 
     Raises:
-        ValueError: Two of them differ; the message names the first difference.
+        ValueError: One of these is not so; the message names the first difference.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Check the training dataset and its store."""
-        self._check(runner, runner.train_loop.dataloader.dataset)
+        """Check the training dataset and its store, and the validation dataset."""
+        model, dataset = _model_of(runner), runner.train_loop.dataloader.dataset
+        _check(model, dataset)
+        if runner.val_loop is not None:  # built by now
+            _check(model, runner.val_loop.dataloader.dataset)
+        if classifiers := _classifiers(model):
+            for part, transforms in _unwrapped(dataset):
+                check_distillation(model, part, transforms)
+                check_no_novel(classifiers, part)
 
     def before_val(self, runner: Runner) -> None:
         """Check the validation dataset."""
-        self._check(runner, runner.val_loop.dataloader.dataset)
+        _check(_model_of(runner), runner.val_loop.dataloader.dataset)
 
     def before_test(self, runner: Runner) -> None:
         """Check the test dataset."""
-        self._check(runner, runner.test_loop.dataloader.dataset)
+        _check(_model_of(runner), runner.test_loop.dataloader.dataset)
 
-    def _check(self, runner: Runner, dataset: Dataset) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        classifiers = [m for m in model.modules() if isinstance(m, CLIPTextClassifier)]
-        for classifier in classifiers:
-            for part in _unwrapped(dataset):
-                check_vocabulary(classifier, part.metainfo)
-                for transform in part.pipeline.transforms:
-                    if isinstance(transform, CLIPCropEmbedding):
-                        check_teacher(classifier, transform.store)
-                        check_batch_augments(model)
+
+def _check(model: nn.Module, dataset: Dataset) -> None:
+    for classifier in _classifiers(model):
+        for part, transforms in _unwrapped(dataset):
+            check_vocabulary(classifier, part.metainfo)
+            attaching = [t for t in transforms if isinstance(t, CLIPCropEmbedding)]
+            for transform in attaching:
+                check_teacher(classifier, transform.store)
+            if attaching:
+                check_transforms(transforms)
+                check_batch_augments(model)
 
 
 def check_vocabulary(classifier: CLIPTextClassifier, metainfo: dict) -> None:
@@ -104,6 +121,55 @@ def check_batch_augments(model: nn.Module) -> None:
         )
 
 
+def check_distillation(model: nn.Module, dataset: Dataset, transforms: Sequence) -> None:
+    """Raise a ValueError where a model is to distill and a dataset gives it no regions.
+
+    Args:
+        model: The detector.
+        dataset: A training dataset.
+        transforms: All transforms that its samples go through, in no wrappers.
+    """
+    distilling = any(getattr(m, 'distill_loss', None) is not None for m in model.modules())
+    if distilling and not any(isinstance(t, CLIPCropEmbedding) for t in transforms):
+        found = [type(transform).__name__ for transform in transforms]
+        raise ValueError(
+            f'the model has a distill_loss, but the train pipeline of {_describe(dataset)} has no '
+            f'CLIPCropEmbedding (found {found}); add CLIPCropEmbedding, and PackViLDInputs in '
+            'place of PackDetInputs, to its end, or train ViLD-text with distill_loss=None'
+        )
+
+
+def check_no_novel(classifiers: Sequence[CLIPTextClassifier], dataset: Dataset) -> None:
+    """Raise a ValueError where annotations of novel categories are in a training dataset.
+
+    Args:
+        classifiers: Those of the model; what is novel to one with ``mask_novel`` counts.
+        dataset: A training dataset, whose ``classes`` are those of the classifiers.
+    """
+    novel = {
+        label for c in classifiers if c.mask_novel for label in c.novel.nonzero().flatten().tolist()
+    }
+    if not novel:
+        return
+    counts = Counter(
+        instance['bbox_label']
+        for index in range(len(dataset))
+        for instance in dataset.get_data_info(index)['instances']
+        if instance['bbox_label'] in novel
+    )
+    if counts:
+        names = classifiers[0].names
+        most = ', '.join(f'{count} of {names[label]!r}' for label, count in counts.most_common(5))
+        raise ValueError(
+            f'the training data of {_describe(dataset)} has {sum(counts.values())} annotations of '
+            f'{len(counts)} novel categories ({most}{", ..." if len(counts) > 5 else ""}), which '
+            'training must not see; use OpenVocabularyLVISDataset, which drops them unless '
+            'drop_novel=False or test_mode=True, or remove them from the annotation file. To '
+            'train with them on purpose, as a supervised baseline, set mask_novel=False in the '
+            'CLIPTextClassifier'
+        )
+
+
 def _first_difference(classes: tuple[str, ...], names: tuple[str, ...]) -> str:
     count = min(len(classes), len(names))
     different = np.flatnonzero([classes[i] != names[i] for i in range(count)])
@@ -113,12 +179,28 @@ def _first_difference(classes: tuple[str, ...], names: tuple[str, ...]) -> str:
     return f', and label {i} is {classes[i]!r} in the one and {names[i]!r} in the other'
 
 
-def _unwrapped(dataset: Dataset) -> Iterator[Dataset]:
-    """The datasets inside mmengine's wrappers."""
+def _describe(dataset: Dataset) -> str:
+    return f'{type(dataset).__name__} ({getattr(dataset, "ann_file", "no annotation file")})'
+
+
+def _model_of(runner: Runner) -> nn.Module:
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def _classifiers(model: nn.Module) -> list[CLIPTextClassifier]:
+    return [module for module in model.modules() if isinstance(module, CLIPTextClassifier)]
+
+
+def _unwrapped(dataset: Dataset, after: Sequence = ()) -> Iterator[tuple[Dataset, list]]:
+    """The datasets inside wrappers, each with all transforms that its samples go through."""
+    pipeline = getattr(dataset, 'pipeline', ())
+    transforms = [*flatten_transforms(getattr(pipeline, 'transforms', pipeline)), *after]
     if hasattr(dataset, 'datasets'):
-        for part in dataset.datasets:
-            yield from _unwrapped(part)
+        parts = dataset.datasets
     elif hasattr(dataset, 'dataset'):
-        yield from _unwrapped(dataset.dataset)
+        parts = [dataset.dataset]
     else:
-        yield dataset
+        yield dataset, transforms
+        return
+    for part in parts:
+        yield from _unwrapped(part, transforms)

@@ -41,8 +41,8 @@ MESSAGES = {
     'no store': 'FileNotFoundError: there is no embedding store at nowhere (header.json is '
     'missing); make one by testing a region-embedding extractor',
     'an empty store': 'has no record of image',
-    'no regions in the pipeline': 'has no distill_instances; add CLIPCropEmbedding, and '
-    'PackViLDInputs in place of PackDetInputs',
+    'no regions in the pipeline': "has no CLIPCropEmbedding (found ['LoadImageFromFile', "
+    "'LoadAnnotations', 'RandomFlip', 'PackDetInputs']); add CLIPCropEmbedding, and PackViLDInputs",
 }
 
 

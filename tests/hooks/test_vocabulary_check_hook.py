@@ -1,79 +1,123 @@
 """What belongs together and what does not."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+from mmdet.datasets import ConcatDataset, MultiImageMixDataset
 from mmdet.models import DetDataPreprocessor
 from mmdet.registry import HOOKS
+from mmengine.dataset import BaseDataset, ClassBalancedDataset, RepeatDataset
+from mmengine.evaluator import BaseMetric
+from mmengine.model import BaseModel
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+from torch.optim import SGD
 
-from mmdet_vild.datasets import CLIPCropEmbedding, NpzEmbeddingStore
+from mmdet_vild.datasets import NpzEmbeddingStore
 from mmdet_vild.models import CLIPTextClassifier
 from mmdet_vild.vocabulary import TextEmbeddings
+
+pytestmark = pytest.mark.onedl
 
 NAMES = ('cat', 'dog', 'owl')
 RESIZE = dict(type='BatchSyncRandomResize', random_size_range=(64, 128))
 
 
-class Part:
-    """Anything with the attributes of the thing it stands for."""
+@pytest.fixture(autouse=True, scope='module')
+def mmdet_scope():
+    """As in the stock tools: names in configs are looked up among mmdet's."""
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        yield
 
-    def __init__(self, **attributes) -> None:
-        self.__dict__.update(attributes)
 
+class Detector(BaseModel):
+    """A classifier, and whatever else the hook looks at."""
 
-class Detector(torch.nn.Module):
-    def __init__(self, classifier, augment) -> None:
-        super().__init__()
+    def __init__(self, classifier, augment=None, distill_loss=None) -> None:
+        preprocessor = DetDataPreprocessor(batch_augments=[augment] if augment else None)
+        super().__init__(data_preprocessor=preprocessor)
         self.classifier = classifier
-        augments = [augment] if augment else None
-        self.data_preprocessor = DetDataPreprocessor(batch_augments=augments)
+        self.distill_loss = distill_loss
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        raise AssertionError('the hook came too late')
+
+
+class Labels(BaseDataset):
+    """Images that are lists of labels."""
+
+    def __init__(self, labels=((0, 1), (1,)), classes=NAMES, novel=('owl',), pipeline=()) -> None:
+        self.labels = labels
+        super().__init__(
+            ann_file='labels.json',
+            serialize_data=False,
+            metainfo=dict(classes=classes, novel=novel),
+            pipeline=list(pipeline),
+        )
+
+    def load_data_list(self) -> list[dict]:
+        return [
+            dict(instances=[dict(bbox_label=label) for label in labels]) for labels in self.labels
+        ]
+
+    def get_cat_ids(self, index: int) -> list[int]:
+        return list(self.labels[index])
 
 
 @pytest.fixture
-def run(tmp_path):
-    """Runs the hook's checks on a model and a dataset described by the arguments."""
+def embedding(tmp_path):
+    """Config of CLIPCropEmbedding on a store of a teacher."""
+
+    def make(teacher='clip@1', embed_dims=4) -> dict:
+        path = str(tmp_path / f'{teacher}-{embed_dims}')
+        NpzEmbeddingStore.create(path, teacher, embed_dims)
+        return dict(type='CLIPCropEmbedding', store=dict(type='NpzEmbeddingStore', path=path))
+
+    return make
+
+
+@pytest.fixture
+def classifier(tmp_path):
     path = str(tmp_path / 'text.npz')
     TextEmbeddings(np.eye(3, 4), NAMES, np.array([False, False, True]), 'clip@1').save(path)
-    classifier = CLIPTextClassifier(8, 4, path)
-
-    def check(
-        classes=NAMES, novel=('owl',), store=None, wrap=lambda d: d, model=None, augment=None
-    ) -> None:
-        transforms = []
-        if store:
-            NpzEmbeddingStore.create(str(tmp_path / 'store'), *store)
-            store_cfg = dict(type='NpzEmbeddingStore', path=str(tmp_path / 'store'))
-            transforms = [CLIPCropEmbedding(store_cfg)]
-        dataset = wrap(
-            Part(
-                metainfo=dict(classes=classes, novel=novel),
-                pipeline=Part(transforms=transforms),
-            )
-        )
-        loop = Part(dataloader=Part(dataset=dataset))
-        runner = Part(
-            model=model or Detector(classifier, augment),
-            train_loop=loop,
-            val_loop=loop,
-            test_loop=loop,
-        )
-        hook = HOOKS.build(dict(type='VocabularyCheckHook'))
-        hook.before_train(runner)
-        hook.before_val(runner)
-        hook.before_test(runner)
-
-    return check
+    return lambda **kwargs: CLIPTextClassifier(8, 4, path, **kwargs)
 
 
-def test_passes_what_fits(run):
-    run()
-    run(novel=None)
-    run(store=('clip@1', 4))
-    run(store=('clip@1', 4), augment=dict(type='BatchFixedSizePad', size=(64, 64)))
-    run(augment=RESIZE)
-    run(classes=('other',), model=torch.nn.Linear(1, 1))
+def train(model, dataset, val=None) -> None:
+    loops = {f'{name}_loop': None for name in ('val', 'test')}
+    for name, part in dict(train=dataset, val=val).items():
+        if part is not None:
+            loops[f'{name}_loop'] = SimpleNamespace(dataloader=SimpleNamespace(dataset=part))
+    HOOKS.build(dict(type='VocabularyCheckHook')).before_train(
+        SimpleNamespace(model=model, **loops)
+    )
 
 
+def test_passes_what_fits(classifier, embedding):
+    train(Detector(classifier()), Labels())
+    train(Detector(classifier()), Labels(novel=None))
+    train(Detector(classifier(), RESIZE), Labels())
+    pad = dict(type='BatchFixedSizePad', size=(64, 64))
+    train(Detector(classifier(), pad, distill_loss='any'), Labels(pipeline=[embedding()]))
+    train(torch.nn.Linear(1, 1), Labels([[2]], classes=('other',)))
+
+
+WRAPPERS = {
+    'plain': lambda dataset: dataset,
+    'repeated': lambda dataset: RepeatDataset(dataset, 2),
+    'balanced': lambda dataset: ClassBalancedDataset(dataset, 0.1),
+    'mixed': lambda dataset: MultiImageMixDataset(dataset, []),
+    'concatenated': lambda dataset: ConcatDataset([Labels(pipeline=dataset.pipeline.transforms),
+                                                   dataset]),
+    'repeated in mixed': lambda dataset: MultiImageMixDataset(
+        dict(type=RepeatDataset, dataset=dataset, times=2), []
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('wrap', WRAPPERS.values(), ids=WRAPPERS.keys())
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
@@ -83,13 +127,109 @@ def test_passes_what_fits(run):
         (dict(store=('clip@2', 4)), 'from the teacher clip@2 .* from clip@1'),
         (dict(store=('clip@1', 8)), 'are 8 wide, .* and 4 wide'),
         (dict(store=('clip@1', 4), augment=RESIZE), r"the batch \(\['BatchSyncRandomResize'\]\)"),
+        (dict(distill=True), r'pipeline of Labels \(labels.json\) has no CLIPCropEmbedding'),
+        (dict(labels=[[2, 0], [1], [2]]), r"has 2 annotations of 1 novel categories \(2 of 'owl'"),
     ],
 )
-@pytest.mark.parametrize(
-    'wrap',
-    [lambda d: d, lambda d: Part(dataset=d), lambda d: Part(datasets=[Part(dataset=d)])],
-    ids=['plain', 'repeated', 'concatenated'],
-)
-def test_stops_what_does_not(run, arguments, message, wrap):
+def test_stops_what_does_not_fit(classifier, embedding, wrap, arguments, message):
+    arguments = dict(arguments)
+    store = arguments.pop('store', None)
+    augment = arguments.pop('augment', None)
+    distill_loss = 'any' if arguments.pop('distill', False) else None
+    pipeline = [embedding(*store)] if store else []
+    model = Detector(classifier(), augment, distill_loss)
     with pytest.raises(ValueError, match=message):
-        run(**arguments, wrap=wrap)
+        train(model, wrap(Labels(pipeline=pipeline, **arguments)))
+
+
+NESTS = {
+    'RandomApply': lambda t: dict(type='RandomApply', transforms=[t]),
+    'RandomChoice': lambda t: dict(type='RandomChoice', transforms=[[], [t]]),
+    'TransformBroadcaster': lambda t: dict(
+        type='TransformBroadcaster', transforms=[t], mapping=dict(img=['a', 'b'])
+    ),
+    'MultiBranch': lambda t: dict(type='MultiBranch', branch_field=['a'], a=[t]),
+    'Compose in RandomOrder': lambda t: dict(
+        type='RandomOrder', transforms=[dict(type='Compose', transforms=[t])]
+    ),
+}
+
+
+@pytest.mark.parametrize('nest', NESTS.values(), ids=NESTS.keys())
+def test_looks_into_transforms(classifier, embedding, nest):
+    model = Detector(classifier(), distill_loss='any')
+    train(model, Labels(pipeline=[nest(embedding())]))
+    with pytest.raises(ValueError, match='from the teacher clip@2'):
+        train(model, Labels(pipeline=[nest(embedding('clip@2'))]))
+    with pytest.raises(ValueError, match='RandomAffine .* which moves pixels'):
+        train(model, Labels(pipeline=[nest(dict(type='RandomAffine')), embedding()]))
+
+
+def test_looks_into_the_pipeline_of_a_wrapper(classifier, embedding):
+    model = Detector(classifier(), distill_loss='any')
+    train(model, MultiImageMixDataset(Labels(), [embedding()]))
+    with pytest.raises(ValueError, match='from the teacher clip@2'):
+        train(model, MultiImageMixDataset(Labels(), [embedding('clip@2')]))
+    mosaic = dict(type='Mosaic', img_scale=(8, 8))
+    with pytest.raises(ValueError, match='Mosaic .* which moves pixels'):
+        train(model, MultiImageMixDataset(Labels(), [mosaic, embedding()]))
+
+
+def test_every_part_must_give_regions(classifier, embedding):
+    model = Detector(classifier(), distill_loss='any')
+    parts = [Labels(pipeline=[embedding()]), Labels()]
+    with pytest.raises(ValueError, match='has no CLIPCropEmbedding'):
+        train(model, ConcatDataset(parts))
+
+
+def test_novel_annotations_may_be_trained_on_purpose(classifier):
+    train(Detector(classifier(mask_novel=False)), Labels([[2, 0]]))
+    train(Detector(classifier(novel_categories=['dog'])), Labels([[2, 0]], novel=None))
+    with pytest.raises(ValueError, match="1 of 'cat'"):
+        train(Detector(classifier(novel_categories=['cat'])), Labels([[2, 0]], novel=None))
+
+
+class NoMetric(BaseMetric):
+    def process(self, data_batch, data_samples) -> None: ...
+
+    def compute_metrics(self, results) -> dict:
+        return {}
+
+
+def test_val_is_checked_before_training(classifier, tmp_path):
+    """In a Runner, which has built the validation dataset by then; it is built once."""
+    built = []
+
+    class Val(Labels):
+        def __init__(self) -> None:
+            built.append(self)
+            super().__init__(classes=NAMES[::-1])
+
+    def loader(dataset) -> dict:
+        sampler = dict(type='DefaultSampler', shuffle=False)
+        return dict(dataset=dataset, sampler=sampler, batch_size=1, num_workers=0)
+
+    runner = Runner(
+        Detector(classifier()),
+        str(tmp_path),
+        train_dataloader=loader(Labels()),
+        val_dataloader=loader(dict(type=Val)),
+        train_cfg=dict(by_epoch=True, max_epochs=1),
+        val_cfg=dict(),
+        val_evaluator=[NoMetric()],
+        optim_wrapper=dict(optimizer=dict(type=SGD, lr=0.1)),
+        custom_hooks=[dict(type='VocabularyCheckHook')],
+        default_scope='mmdet',
+        experiment_name='vocabulary-check',
+    )
+    for run in (runner.train, runner.val):
+        with pytest.raises(ValueError, match="label 0 is 'owl' in the one and 'cat' in the other"):
+            run()
+    assert len(built) == 1
+
+
+def test_before_test(classifier):
+    loop = SimpleNamespace(dataloader=SimpleNamespace(dataset=Labels(classes=NAMES[:2])))
+    runner = SimpleNamespace(model=Detector(classifier()), test_loop=loop)
+    with pytest.raises(ValueError, match='has 2 classes'):
+        HOOKS.build(dict(type='VocabularyCheckHook')).before_test(runner)
