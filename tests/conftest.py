@@ -1,4 +1,4 @@
-"""Threads, and what the machine must have for some of the tests."""
+"""Threads, property tests, and what the machine must have for some of the tests."""
 
 import os
 
@@ -8,6 +8,11 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('MPLBACKEND', 'Agg')
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile('no_deadline', deadline=None)
+settings.load_profile('no_deadline')
 
 
 def _missing_gpu() -> str:
@@ -17,16 +22,21 @@ def _missing_gpu() -> str:
 
 
 def _missing_path(variable: str, what: str) -> str:
-    path = os.environ.get(variable, '')
-    return '' if path and os.path.exists(path) else f'{variable} does not name {what}'
+    path = os.environ.get(variable)
+    if not path:
+        return f'{variable} is not set; it names {what}'
+    if not os.path.exists(path):
+        pytest.fail(f'{variable} must name {what}, but there is no {path}')
+    return ''
 
 
-# marker: a function that returns why its tests cannot run here, or ''
+# marker: a function that returns why its tests cannot run here, or ''. Who sets a variable wants
+# these tests to run: a path that does not exist fails.
 REQUIREMENTS = {
     'gpu': _missing_gpu,
-    'weights': lambda: _missing_path('VILD_CLIP_WEIGHTS', 'a CLIP checkpoint file'),
-    'dataset': lambda: _missing_path('VILD_LVIS_DIR', 'a folder with LVIS v1'),
-    'parity': lambda: _missing_path('VILD_PARITY_DIR', "a folder with the authors' numbers"),
+    'weights': lambda: _missing_path('VILD_CLIP_WEIGHTS', "OpenAI's CLIP ViT-B/32, a file"),
+    'dataset': lambda: _missing_path('VILD_LVIS_DIR', 'the folder of LVIS v1'),
+    'parity': lambda: _missing_path('VILD_PARITY_DIR', "the folder with the authors' numbers"),
 }
 
 

@@ -39,7 +39,7 @@ def brute_force_nms(
     return kept
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 10**6), count=st.integers(0, 30), offset=st.sampled_from([0, 1]))
 def test_nms_is_mmcvs(seed: int, count: int, offset: int) -> None:
     from mmcv.ops import nms
