@@ -10,7 +10,7 @@ from stock_world import CATEGORIES, StockWorld
 
 from mmdet_vild.teacher import OpenCLIPTeacher
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.onedl, pytest.mark.slow]
 
 INFERENCE = """
 import json, sys
