@@ -32,8 +32,8 @@ class OpenVocabularyLVISDataset(LVISV1Dataset):
     Raises:
         FileNotFoundError: There is no annotation file.
         ValueError: The annotation file is not in LVIS v1 format, ``metainfo`` names other
-            classes than it does, or the pipeline has a transform that ``CLIPCropEmbedding``
-            cannot follow.
+            classes than it does, ``data_prefix`` has no ``img``, or the pipeline has a transform
+            that ``CLIPCropEmbedding`` cannot follow.
     """
 
     METAINFO = {'classes': (), 'novel': (), 'palette': 'random'}
@@ -50,6 +50,12 @@ class OpenVocabularyLVISDataset(LVISV1Dataset):
         Returns:
             One dict an image.
         """
+        if 'img' not in self.data_prefix:
+            raise ValueError(
+                f'{self.ann_file}: found data_prefix={self.data_prefix}, which has no '
+                "'img'; set data_prefix=dict(img=FOLDER), the folder inside data_root that holds "
+                "train2017/ and val2017/, such as dict(img='')"
+            )
         self._novel_ids: set | None = None
         self._num_dropped = 0
         try:

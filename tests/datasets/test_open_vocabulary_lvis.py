@@ -261,7 +261,18 @@ def test_boxes_without_masks_are_enough_for_box_training(build):
 
 def test_missing_file():
     with pytest.raises(FileNotFoundError, match='no annotation file at nowhere.json'):
-        OpenVocabularyLVISDataset(ann_file='nowhere.json', pipeline=[])
+        OpenVocabularyLVISDataset(ann_file='nowhere.json', data_prefix={'img': ''})
+
+
+def test_missing_data_prefix(build):
+    with pytest.raises(ValueError, match=r"found data_prefix=\{'img_path': ''\}, .* no 'img'"):
+        build(data_prefix={'img_path': ''})
+
+
+def test_masks_are_asked_for_inside_wrappers(build):
+    nested = {'type': 'mmdet.RandomOrder', 'transforms': PIPELINE}
+    with pytest.raises(ValueError, match='annotation 1 .* has no segmentation'):
+        build(change(['annotations', 0, 'segmentation']), pipeline=[nested])
 
 
 def test_other_classes_are_refused(build):
