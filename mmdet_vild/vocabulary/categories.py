@@ -40,7 +40,7 @@ def load_categories(path: str) -> list[dict]:
         except json.JSONDecodeError as error:
             raise ValueError(f'{path} is not valid JSON: {error}') from error
         if isinstance(raw, dict) and isinstance(raw.get('categories'), list):
-            raw = sorted(raw['categories'], key=lambda category: category['id'])
+            raw = _in_id_order(raw['categories'], path)
     if not isinstance(raw, list) or not raw:
         raise ValueError(
             f'{path} holds no categories; expected a JSON list of category dicts, an annotation '
@@ -58,9 +58,24 @@ def load_categories(path: str) -> list[dict]:
     return categories
 
 
+def _in_id_order(categories: list, path: str) -> list[dict]:
+    for index, category in enumerate(categories):
+        if not isinstance(category, dict) or not isinstance(category.get('id'), int):
+            raise ValueError(
+                f'category {index} of {path} has no integer "id": found {category!r}; expected '
+                '{"id": .., "name": ..}, since the ids in an annotation file order the labels'
+            )
+    return sorted(categories, key=lambda category: category['id'])
+
+
 def _check(category: object, index: int, path: str) -> dict:
     where = f'category {index} of {path}'
-    if not isinstance(category, dict) or not isinstance(category.get('name'), str):
+    if not isinstance(category, dict):
+        raise ValueError(
+            f'{where} is {category!r}; expected {{"name": .., "frequency": ..}}, or plain words in '
+            'a .txt file, one a line'
+        )
+    if not isinstance(category.get('name'), str):
         raise ValueError(f'{where} has no "name": found {category!r}')
     if not category['name'].strip():
         raise ValueError(f'{where} has an empty name')

@@ -1,11 +1,14 @@
 """Category lists in each of their forms."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from mmdet_vild.vocabulary import is_novel, load_categories
+
+pytestmark = pytest.mark.onedl
 
 LVIS = [
     {'id': 2, 'name': 'owl', 'synonyms': ['owl', 'bird of Minerva'], 'frequency': 'r'},
@@ -53,6 +56,10 @@ def test_plain_words(write):
         ('"cat"', 'holds no categories'),
         ([{'id': 1}], 'category 0 of .* has no "name": found {\'id\': 1}'),
         ([{'name': ' '}], 'empty name'),
+        (['cat', 'dog'], r"category 0 of .* is 'cat'; expected \{.*, or plain words in a .txt"),
+        ({'categories': [{'name': 'cat'}]}, r'has no integer "id": found {.name.: .cat.}; expect'),
+        ({'categories': [{'id': 1, 'name': 'cat'}, {'id': '2', 'name': 'dog'}]}, 'category 1 of'),
+        ({'categories': ['cat']}, 'has no integer "id": found \'cat\'; expected'),
         ([{'name': 'cat'}, {'name': 'cat'}], r"more than once: \['cat'\]"),
         ([{'name': 'cat', 'synonyms': 'kitty'}], 'must be a list of texts'),
         ([{'name': 'cat', 'frequency': 'rare'}], r"one of \('f', 'c', 'r'\), found 'rare'"),
@@ -68,9 +75,8 @@ def test_missing_file():
         load_categories('absent.json')
 
 
+@pytest.mark.dataset
 def test_real_lvis_categories():
-    path = Path(__file__).parents[3] / 'shared' / 'data' / 'lvis_v1_categories.json'
-    if not path.exists():
-        pytest.skip(f'no LVIS categories at {path}')
-    found = load_categories(str(path))
+    folder = Path(os.environ['VILD_LVIS_DIR'])
+    found = load_categories(str(folder / 'annotations' / 'lvis_v1_val.json'))
     assert len(found) == 1203 and sum(is_novel(c) for c in found) == 337

@@ -4,6 +4,8 @@ import pytest
 
 from mmdet_vild.vocabulary import VILD_TEMPLATES, fill_templates, readable_name
 
+pytestmark = pytest.mark.onedl
+
 
 def test_the_prompt_ensemble_has_63_templates():
     assert len(set(VILD_TEMPLATES)) == 63

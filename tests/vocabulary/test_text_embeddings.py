@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from mmdet_vild.vocabulary import TextEmbeddings
 
+pytestmark = pytest.mark.onedl
+
 
 def make(names=('cat', 'tow truck'), width=4) -> TextEmbeddings:
     rng = np.random.default_rng(0)
