@@ -1,7 +1,5 @@
 """Teacher embeddings computed while training, for small data."""
 
-from collections import defaultdict
-
 import mmcv
 import numpy as np
 from mmdet.registry import TASK_UTILS
@@ -23,6 +21,10 @@ class OnTheFlyEmbeddings:
             ``dict(type='OpenCLIPTeacher', model_name='ViT-B-32-quickgelu', pretrained='openai')``.
         proposal_file: A COCO-style results JSON with the regions to embed: a list of
             ``{"image_id": .., "bbox": [x, y, w, h], "score": ..}`` in original image pixels.
+            Such a list does not tell an image without regions from one that the detector never
+            saw, so it must name every training image. Where some have no regions, give
+            ``{"images": [{"id": ..}, ..], "annotations": [..]}``, with the ``images`` of the
+            annotation file and the list as ``annotations``.
         backend_args: Where mmengine reads the files from; ``None`` for local files.
 
     Raises:
@@ -59,7 +61,7 @@ class OnTheFlyEmbeddings:
             The record, in descending order of the scores.
 
         Raises:
-            KeyError: The proposal file does not mention the image.
+            KeyError: The proposal file does not name the image.
             ValueError: The image file has another size than the sample.
         """
         img_id = results['img_id']
@@ -71,8 +73,10 @@ class OnTheFlyEmbeddings:
         img_id, img_path = results['img_id'], results['img_path']
         if img_id not in self._proposals:
             raise KeyError(
-                f'{self.proposal_file} has no regions of image {img_id!r} ({img_path}); it must '
-                'name every training image. Were the proposals made for other images?'
+                f'{self.proposal_file} does not name image {img_id!r} ({img_path}). If the '
+                'proposals were made for other images, make them for the training images; if '
+                'nothing was found in this one, list it in {"images": [{"id": ..}, ..], '
+                '"annotations": PROPOSALS}'
             )
         image = mmcv.imfrombytes(fileio.get(img_path, backend_args=self.backend_args))
         if image.shape[:2] != tuple(results['ori_shape'][:2]):
@@ -102,19 +106,25 @@ def _load_proposals(path: str, backend_args: dict | None) -> dict:
             f'there is no proposal file at {path}; test a class-agnostic detector with '
             'CocoMetric(outfile_prefix=..., format_only=True) to make one'
         )
-    rows = defaultdict(list)
     try:
-        for item in fileio.load(path, backend_args=backend_args):
+        content = fileio.load(path, backend_args=backend_args)
+        images, items = [], content
+        if isinstance(content, dict):
+            images, items = content['images'], content['annotations']
+        rows: dict = {image['id']: [] for image in images}
+        for item in items:
             x, y, w, h = item['bbox']
-            rows[item['image_id']].append((x, y, x + w, y + h, item['score']))
+            box = (x, y, x + w, y + h, item['score'])
+            rows.setdefault(item['image_id'], []).append(box)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f'{path} is not a COCO-style results file ({error!r}); expected a JSON list of '
-            '{"image_id": .., "bbox": [x, y, w, h], "score": ..}'
+            '{"image_id": .., "bbox": [x, y, w, h], "score": ..}, or that list as "annotations" '
+            'beside the "images" that it is about'
         ) from error
     proposals = {}
     for img_id, values in rows.items():
-        array = np.array(values, dtype=np.float32)
+        array = np.array(values, dtype=np.float32).reshape(-1, 5)
         array = array[np.argsort(-array[:, 4], kind='stable')]
         proposals[img_id] = (array[:, :4], array[:, 4])
     return proposals

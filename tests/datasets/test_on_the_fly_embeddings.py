@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmdet.registry import TASK_UTILS
 
-from mmdet_vild.datasets import OnTheFlyEmbeddings
+from mmdet_vild.datasets import CLIPCropEmbedding, OnTheFlyEmbeddings
 
 pytestmark = pytest.mark.onedl
 
@@ -79,13 +79,30 @@ def test_spawned_worker_builds_its_own_teacher(store, image_file):
 
 
 def test_errors_name_the_image(store, image_file):
-    with pytest.raises(KeyError, match='no regions of image 3 .*x.png'):
+    with pytest.raises(KeyError, match='does not name image 3 .*x.png.*list it in'):
         store.read(dict(img_id=3, img_path='x.png', ori_shape=(40, 50)))
     with pytest.raises(ValueError, match=r'image 1: .*\(40, 50\).*\(50, 40\)'):
         store.read(dict(img_id=1, img_path=image_file, ori_shape=(50, 40)))
 
 
-@pytest.mark.parametrize('content', [{'a': 1}, [{'bbox': [1, 2, 3, 4]}], [[1, 2]], 3])
+def test_a_listed_image_may_have_no_regions(tmp_path, image_file):
+    regions = [dict(image_id=2, bbox=[0, 0, 5, 5], score=0.9, category_id=1)]
+    content = dict(images=[dict(id=1), dict(id=2)], annotations=regions)
+    file = write_proposals(tmp_path / 'proposals.json', content)
+    store = OnTheFlyEmbeddings(dict(type='MeanColourTeacher'), file)
+    record = store.read(dict(img_id=1, img_path=image_file, ori_shape=(40, 50)))
+    record.check('the record', 3)
+    assert len(record) == 0
+    assert len(store.read(dict(img_id=2, img_path=image_file, ori_shape=(40, 50)))) == 1
+    with pytest.raises(KeyError, match='does not name image 3'):
+        store.read(dict(img_id=3, img_path='x.png', ori_shape=(40, 50)))
+    results = dict(img_id=1, img_path=image_file, ori_shape=(40, 50), img_shape=(40, 50))
+    assert CLIPCropEmbedding(store)(results)['distill_embeddings'].shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    'content', [{'a': 1}, {'images': [1], 'annotations': []}, [{'bbox': [1, 2, 3, 4]}], [[1, 2]], 3]
+)
 def test_malformed_proposals(tmp_path, content):
     file = write_proposals(tmp_path / 'p.json', content)
     with pytest.raises(ValueError, match='not a COCO-style results file'):
