@@ -10,19 +10,28 @@ This file imports nothing of ``mmdet_vild``: it is loaded while mmdet is importe
 """
 
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
+import mmcv
 import torch
 import torchvision  # also registers torch.ops.torchvision
 from torch import Tensor
 
-_HOW_TO = (
-    'Only nms and average roi_align are available without compiled operators, through '
-    'torchvision. For the others install compiled mmcv of the same version: '
-    '`pip uninstall mmcv-lite onedl-mmcv`, then `MMCV_WITH_OPS=1 pip install --no-binary mmcv '
-    '--no-build-isolation mmcv==2.1.0` (needs a compiler), or a prebuilt wheel for your torch '
-    'from https://mmcv.readthedocs.io/en/latest/get_started/installation.html.'
-)
+
+def _how_to() -> str:
+    """Return how to get compiled operators for the installed family of packages."""
+    try:
+        old, mim, new = 'onedl-mmcv', 'onedl-mim', f'onedl-mmcv=={version("onedl-mmcv")}'
+    except PackageNotFoundError:
+        old, mim, new = 'mmcv mmcv-lite', 'openmim', f'mmcv=={mmcv.__version__}'
+    return (
+        'Only nms and average roi_align are available without compiled operators, through '
+        f'torchvision. For the others install compiled mmcv: `pip uninstall {old}`, '
+        f'`pip install {mim}`, `mim install --no-build-isolation {new}`. It takes a wheel for '
+        'your torch if there is one, and else compiles, which needs a compiler. See '
+        'docs/install.md.'
+    )
 
 
 def __getattr__(name: str) -> Callable[..., NoReturn]:
@@ -30,7 +39,7 @@ def __getattr__(name: str) -> Callable[..., NoReturn]:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
     def missing(*args: object, **kwargs: object) -> NoReturn:
-        raise NotImplementedError(f'mmcv has no compiled operator {name!r} here. {_HOW_TO}')
+        raise NotImplementedError(f'mmcv has no compiled operator {name!r} here. {_how_to()}')
 
     missing.__name__ = missing.__qualname__ = name
     return missing
@@ -121,7 +130,7 @@ def roi_align_backward(
 def _require_average(pool_mode: int, name: str) -> None:
     if pool_mode != 1:
         raise NotImplementedError(
-            f"mmcv has no compiled operator {name!r} with pool_mode='max' here. {_HOW_TO}"
+            f"mmcv has no compiled operator {name!r} with pool_mode='max' here. {_how_to()}"
         )
 
 

@@ -17,9 +17,10 @@ SUPPORTED = {
 }
 
 _HOW_TO = (
-    'Install one family of packages: `pip install "mmdet_vild[openmmlab]"` for '
-    'OpenMMLab\'s or `pip install "mmdet_vild[onedl]"` for OneDL\'s, not both in one '
-    'environment. See docs/install.md.'
+    "Install one of the two families of packages, not both in one environment: OpenMMLab's with "
+    '`pip install torchvision "mmdet==3.3.0" "mmengine>=0.10.7,<0.11" "mmcv-lite>=2.1.0,<2.2"`, or '
+    'OneDL\'s with `pip install torchvision "onedl-mmdetection>=3.5.1,<3.6" '
+    '"onedl-mmengine>=0.10.12,<0.11" "onedl-mmcv>=2.3.6,<2.4"`. See docs/install.md.'
 )
 
 

@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import mmcv
 import pytest
 import torch
 from hypothesis import given, settings
@@ -103,6 +105,17 @@ def test_other_operators_name_themselves_and_the_way_out() -> None:
         mmcv_ext.roi_align_forward(*[torch.zeros(0)] * 5, 1, 1, 1.0, 0, 0, True)
     with pytest.raises(AttributeError):
         mmcv_ext.__wrapped__  # noqa: B018
+
+
+def test_the_way_out_is_that_of_the_installed_family() -> None:
+    try:
+        expected = ('onedl-mim', f'onedl-mmcv=={version("onedl-mmcv")}')
+    except PackageNotFoundError:
+        expected = ('openmim', f'mmcv=={mmcv.__version__}')
+    with pytest.raises(NotImplementedError) as error:
+        mmcv_ext.softnms()
+    for name in expected:
+        assert f' {name}`' in str(error.value)
 
 
 def test_the_finder_answers_for_one_name_and_is_installed_once() -> None:

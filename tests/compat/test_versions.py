@@ -1,6 +1,8 @@
 """A missing or unsupported package is reported with what to install."""
 
+import configparser
 import importlib.util
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +10,8 @@ import mmdet_vild  # noqa: F401
 from mmdet_vild.compat import versions
 
 pytestmark = pytest.mark.onedl
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_installed_packages_are_supported() -> None:
@@ -20,8 +24,18 @@ def test_missing_package(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         importlib.util, 'find_spec', lambda n, *a: None if n == name else find_spec(n, *a)
     )
-    with pytest.raises(ImportError, match=rf'needs {name}, .*mmdet_vild\[openmmlab\]'):
+    with pytest.raises(ImportError, match=rf'needs {name}, .*"mmdet==3.3.0"'):
         versions.check_versions()
+
+
+def test_the_advice_names_the_packages_of_setup_cfg() -> None:
+    """mmdet_vild itself is not on PyPI, so its extras would help nobody."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / 'setup.cfg')
+    extras = setup['options.extras_require']
+    for family in ('openmmlab', 'onedl'):
+        for requirement in extras[family].split('\n')[1:]:
+            assert f'"{requirement.replace(" ", "")}"' in versions._HOW_TO
 
 
 @pytest.mark.parametrize('found', ['2.28.0', '2.0.0rc4', '3.0.0'])
