@@ -2,12 +2,18 @@
 
     python tools/encode_vocabulary.py data/lvis_v1/annotations/lvis_v1_val.json \\
         --model ViT-B-32-quickgelu --pretrained openai --out data/lvis_v1/vild/text_vit-b-32.npz
+
+Categories of frequency "r" are novel: the detector has never learned from them. Plain words have
+no frequency; --base names a file with those that it has learned, and all others are novel:
+
+    python tools/encode_vocabulary.py words.txt --model ViT-B-32-quickgelu --pretrained openai \\
+        --base data/lvis_v1/annotations/lvis_v1_train.json --out words.npz
 """
 
 import argparse
 
 from mmdet_vild.teacher import OpenCLIPTeacher
-from mmdet_vild.vocabulary import VILD_TEMPLATES, load_categories
+from mmdet_vild.vocabulary import VILD_TEMPLATES, is_novel, load_categories, readable_name
 
 
 def main() -> None:
@@ -19,6 +25,11 @@ def main() -> None:
         'vocabulary',
         help='an annotation file, a JSON list of categories, or a .txt file with a name a line',
     )
+    parser.add_argument(
+        '--base',
+        help='a file of any of these forms: the categories in it, except those of frequency "r", '
+        'are base, and all others novel (default: frequency "r" is novel, plain words are base)',
+    )
     parser.add_argument('--model', required=True, help='an open_clip model name')
     parser.add_argument('--pretrained', required=True, help='an open_clip tag or a weights file')
     parser.add_argument('--model-config', help='a JSON config of the model, if it is your own')
@@ -27,6 +38,12 @@ def main() -> None:
     args = parser.parse_args()
 
     categories = load_categories(args.vocabulary)
+    if args.base:
+        base = {readable_name(c['name']) for c in load_categories(args.base) if not is_novel(c)}
+        categories = [
+            {**category, 'frequency': 'f' if readable_name(category['name']) in base else 'r'}
+            for category in categories
+        ]
     teacher = OpenCLIPTeacher(args.model, args.pretrained, args.model_config, device=args.device)
     text = teacher.encode_categories(categories)
     text.save(args.out)

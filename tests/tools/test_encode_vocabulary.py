@@ -52,6 +52,31 @@ def test_encodes(weights, tmp_path, monkeypatch, capsys, form):
     assert f'2 categories ({novel} novel), 64 wide, 63 prompts' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize('form', ['txt', 'list'])
+def test_base_words(weights, tmp_path, monkeypatch, capsys, form):
+    """What the base file lacks, or calls rare, is novel, whatever the vocabulary says."""
+    words, base = tmp_path / f'words.{form}', tmp_path / f'base.{form}'
+    if form == 'txt':
+        words.write_text('red heart\nowl\nTow truck\n')
+        base.write_text('tow_truck\nred heart\npear\n')
+    else:
+        words.write_text(
+            json.dumps([{'name': n, 'frequency': 'r'} for n in ('red heart', 'owl', 'Tow truck')])
+        )
+        known = [{'name': n, 'frequency': 'f'} for n in ('tow_truck', 'red heart', 'pear')]
+        base.write_text(json.dumps([*known, {'name': 'owl', 'frequency': 'r'}]))
+    out = tmp_path / 'text.npz'
+    arguments = ('--base', base, '--model', 'mini-clip', '--pretrained', weights, '--out', out)
+    encode(monkeypatch, words, *arguments)
+    text = TextEmbeddings.load(str(out))
+    assert text.names == ('red heart', 'owl', 'Tow truck')
+    assert text.novel.tolist() == [False, True, False]
+    assert '3 categories (1 novel)' in capsys.readouterr().out
+    base.unlink()
+    with pytest.raises(FileNotFoundError, match='no vocabulary file at .*base'):
+        encode(monkeypatch, words, *arguments)
+
+
 def test_what_is_wrong_leaves_no_file(weights, tmp_path, monkeypatch):
     vocabulary = tmp_path / 'words.json'
     vocabulary.write_text(json.dumps(CATEGORIES * 2))
