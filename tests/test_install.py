@@ -18,6 +18,20 @@ pytestmark = [pytest.mark.onedl, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ('mmdet_vild', 'configs', 'tools', 'build_backend', 'setup.cfg', 'pyproject.toml')
 
+#: Loads every config and builds the teacher that comes with a config of its own.
+LOAD = """
+from pathlib import Path
+from mmengine.config import Config
+import mmdet_vild
+
+for path in Path(mmdet_vild.config_path()).glob('[!_]*/*.py'):
+    # ConvNeXt is in a package that need not be there
+    config = Config.fromfile(path, import_custom_modules='convnext' not in path.name)
+    assert config.model.type and config.test_evaluator.type, path
+mmdet_vild.teacher.OpenCLIPTeacher('mini-clip')
+print('loaded them all')
+"""
+
 
 def run(*command: object, cwd: Path) -> str:
     """Run a command; return its output."""
@@ -76,10 +90,38 @@ def test_install_use_uninstall(editable: bool, source: Path, python: Path, tmp_p
     assert str(expected / 'mini_lvis') in str(path)
     assert list(path.glob('vild_*.py'))
 
-    run(*pip, 'uninstall', '-y', 'mmdet_vild', cwd=tmp_path)
     site_packages = next((tmp_path / 'venv' / 'lib').glob('python*/site-packages'))
+    if not editable:
+        shutil.rmtree(source)
+        check_wheel(site_packages / 'mmdet_vild', python, tmp_path)
+
+    run(*pip, 'uninstall', '-y', 'mmdet_vild', cwd=tmp_path)
     left = [p.name for p in site_packages.iterdir() if 'vild' in p.name]
     assert not left
+
+
+def check_wheel(package: Path, python: Path, elsewhere: Path) -> None:
+    """It holds all that the source tree does, and works away from it."""
+    for found, expected in (
+        (package / '.mim' / 'configs', ROOT / 'configs'),
+        (package / '.mim' / 'tools', ROOT / 'tools'),
+        (package, ROOT / 'mmdet_vild'),
+    ):
+        missing = files(expected) - files(found)
+        assert not missing
+    assert 'teacher/model_configs/mini-clip.json' in files(package)
+
+    tool = package / '.mim' / 'tools' / 'encode_vocabulary.py'
+    assert 'usage: encode_vocabulary.py' in run(python, tool, '--help', cwd=elsewhere)
+    assert 'loaded them all' in run(python, '-c', LOAD, cwd=elsewhere)
+
+
+def files(folder: Path) -> set[str]:
+    return {
+        str(path.relative_to(folder))
+        for path in folder.rglob('*')
+        if path.is_file() and '__pycache__' not in path.parts
+    }
 
 
 def test_config_path_names_what_there_is() -> None:
