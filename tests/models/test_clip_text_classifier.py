@@ -7,6 +7,8 @@ from mmdet.registry import MODELS
 
 from mmdet_vild.vocabulary import TextEmbeddings
 
+pytestmark = pytest.mark.onedl
+
 
 def build(path: str, count: int = 7, **kwargs):
     torch.manual_seed(0)

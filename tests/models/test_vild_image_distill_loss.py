@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from mmdet_vild.models import ViLDImageDistillLoss
 
+pytestmark = pytest.mark.onedl
+
 
 @given(
     rows=st.integers(1, 9),

@@ -8,6 +8,8 @@ from mmengine.structures import InstanceData
 
 from .conftest import CATEGORIES, SIZE, WIDTH
 
+pytestmark = pytest.mark.onedl
+
 VARIANTS = ['text', 'image', 'vild', 'ensemble']
 
 

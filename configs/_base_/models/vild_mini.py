@@ -31,5 +31,5 @@ model = dict(
             loss_bbox=dict(type='L1Loss', loss_weight=1.0),
         ),
         distill_loss=dict(type='ViLDImageDistillLoss', loss_weight=0.5),
-    )
+    ),
 )
