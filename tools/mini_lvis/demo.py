@@ -65,7 +65,7 @@ def show(world: pipeline.World, tested: dict[str, Path]) -> None:
     pictures = draw_pictures(world.data, tested, world.work / 'pictures')
     print(f'\n{report.demo_table(rows)}\n')
     print(
-        'APr is the AP of novel categories: no training step saw a box, a mask or a label of them.'
+        'APr is the AP of novel categories: no detector was shown a box, a mask or a label of them.'
     )
     print('Detected novel objects (red) and base objects (blue):')
     for picture in pictures:
