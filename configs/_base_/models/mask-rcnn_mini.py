@@ -26,10 +26,11 @@ model = dict(
             num_shared_fcs=2,
             in_channels=channels,
             conv_out_channels=channels,
-            fc_out_channels=192,
+            fc_out_channels=384,
             norm_cfg=dict(type='BN'),
             num_classes=38,
             reg_class_agnostic=True,
+            loss_bbox=dict(loss_weight=2.0),
         ),
         mask_roi_extractor=dict(out_channels=channels, roi_layer=dict(sampling_ratio=1)),
         mask_head=dict(
