@@ -11,6 +11,7 @@ The patches act only where no accelerator is found, and the first only for gloo.
 
 import atexit
 import functools
+import gc
 
 from mmengine.device import get_device
 from mmengine.dist import utils as dist_utils
@@ -25,6 +26,9 @@ def needed() -> bool:
 
 def end_process_group() -> None:
     """End torch's process groups, if that has not been done."""
+    # MMEngine's runner is part of reference cycles and still holds the wrapped model, which holds
+    # the process group, whose threads end only when it is freed.
+    gc.collect()
     if torch_dist.is_initialized():
         torch_dist.destroy_process_group()
 

@@ -63,12 +63,17 @@ def test_applying_twice_patches_once(unpatched: None, monkeypatch: pytest.Monkey
 def test_gloo_ends_before_the_interpreter_does() -> None:
     """Its threads must not need the interpreter any more when that is being torn down."""
     code = (
-        'import atexit, torch.distributed as dist\n'
+        'import atexit, weakref, torch, torch.distributed as dist\n'
         'import mmdet_vild\n'
-        "atexit.register(lambda: print('still there:', dist.is_initialized()))\n"
+        'alive = []\n'
+        "atexit.register(lambda: print('still there:', dist.is_initialized(), *alive))\n"
         'from mmengine.dist import init_dist\n'
         "init_dist('pytorch', 'gloo', init_method='tcp://127.0.0.1:0', rank=0, world_size=1)\n"
         "print('started:', dist.is_initialized())\n"
+        'model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 2))\n'
+        'model.runner = [model]\n'  # a cycle, as MMEngine's runner and its model are in one
+        "weakref.finalize(model, alive.append, 'freed').atexit = False\n"
+        'del model\n'
     )
     done = subprocess.run(
         [sys.executable, '-c', code],
@@ -77,4 +82,4 @@ def test_gloo_ends_before_the_interpreter_does() -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-2:] == ['started: True', 'still there: False']
+    assert done.stdout.splitlines()[-2:] == ['started: True', 'still there: False freed']
