@@ -1,6 +1,7 @@
 """Pictures of novel objects: what is there, and what each method detects."""
 
 import json
+import warnings
 from collections import defaultdict
 from pathlib import Path
 
@@ -122,9 +123,12 @@ def _panel(
 ) -> np.ndarray:
     enlarged = cv2.resize(picture, None, fx=ENLARGE, fy=ENLARGE, interpolation=cv2.INTER_CUBIC)
     # As ground truth, because annotations have no scores, which it requires of predictions.
-    visualizer.add_datasample(
-        title, enlarged, DetDataSample(gt_instances=instances), draw_pred=False
-    )
+    with warnings.catch_warnings():
+        # An object at the border is no mistake.
+        warnings.filterwarnings('ignore', message='Warning: The (bbox|polygon) is out of bounds')
+        visualizer.add_datasample(
+            title, enlarged, DetDataSample(gt_instances=instances), draw_pred=False
+        )
     drawn = visualizer.get_image()
     head = np.full((TITLE_HEIGHT, drawn.shape[1], 3), 255, np.uint8)
     cv2.putText(
