@@ -7,8 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-import torch
 from mmengine.config import Config
+from mmengine.device import get_device
 from steps import STOCK_TOOLS, Steps
 
 import mmdet_vild.teacher
@@ -29,11 +29,8 @@ TRAINED = {
     'ViLD-ensemble': 'vild-ensemble',
 }
 CLIP_ON_CROPS = 'CLIP on cropped regions'
-
-
 #: Processes of the stock tools: steps this small gain more from two of them than from two threads.
-PROCESSES = 2 if (os.cpu_count() or 1) > 1 and not torch.cuda.is_available() else 1
-BATCH_SIZE = 16
+PROCESSES = 2 if get_device() == 'cpu' and (os.cpu_count() or 1) > 1 else 1
 
 
 def category_file(path: str) -> Path:
@@ -54,6 +51,10 @@ def world_name(seed: int, categories: Path) -> str:
     if content != DEFAULT_CATEGORIES.read_bytes():
         name += f'_{categories.stem}_{hashlib.sha256(content).hexdigest()[:8]}'
     return f'{name}_seed{seed}' if seed else name
+
+
+def _config(method: str) -> str:
+    return config_path(f'mini_lvis/{method}_r18-mini_fpn_mini-lvis.py')
 
 
 class World:
@@ -128,13 +129,14 @@ class World:
     def train(self, method: str) -> None:
         """Train the config of a method."""
         folder = self.work / method
+        batch_size = Config.fromfile(_config(method)).train_dataloader.batch_size // PROCESSES
         self._stock(
             f'train {method}',
             'train.py',
             method,
             ['--work-dir', folder, '--resume'],
             [folder],
-            [f'train_dataloader.batch_size={BATCH_SIZE // PROCESSES}'],
+            [f'train_dataloader.batch_size={batch_size}'],
         )
 
     def test(self, method: str, checkpoint: str | None = None) -> Path:
@@ -163,7 +165,7 @@ class World:
     def _stock(
         self, name: str, tool: str, method: str, arguments: list, outputs: list, options: list = ()
     ) -> None:
-        config = config_path(f'mini_lvis/{method}_r18-mini_fpn_mini-lvis.py')
+        config = _config(method)
         python, launcher = [sys.executable], []
         options = [*self._model_options(method), *options]
         if PROCESSES > 1:  # as dist_train.sh and dist_test.sh do it
