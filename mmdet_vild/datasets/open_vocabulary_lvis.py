@@ -1,6 +1,7 @@
 """LVIS-format data whose categories come from the file, with novel ones kept out of training."""
 
 import json
+from functools import cached_property
 from typing import Any
 
 from mmdet.datasets import LVISV1Dataset
@@ -134,7 +135,7 @@ class OpenVocabularyLVISDataset(LVISV1Dataset):
     def _dropping(self) -> bool:
         return self.drop_novel and not self.test_mode
 
-    @property
+    @cached_property  # asked for every image
     def _loads_masks(self) -> bool:
         return any(getattr(transform, 'with_mask', False) for transform in self._transforms)
 
