@@ -1,5 +1,7 @@
 """Teacher embeddings computed while training, for small data."""
 
+import json
+
 import mmcv
 import numpy as np
 from mmdet.registry import TASK_UTILS
@@ -107,7 +109,8 @@ def _load_proposals(path: str, backend_args: dict | None) -> dict:
             'CocoMetric(outfile_prefix=..., format_only=True) to make one'
         )
     try:
-        content = fileio.load(path, backend_args=backend_args)
+        # Not fileio.load, which would run the code of a pickle.
+        content = json.loads(fileio.get(path, backend_args=backend_args))
         images, items = [], content
         if isinstance(content, dict):
             images, items = content['images'], content['annotations']

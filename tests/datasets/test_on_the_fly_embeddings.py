@@ -1,3 +1,4 @@
+import contextlib
 import json
 import pickle
 
@@ -107,6 +108,18 @@ def test_malformed_proposals(tmp_path, content):
     file = write_proposals(tmp_path / 'p.json', content)
     with pytest.raises(ValueError, match='not a COCO-style results file'):
         OnTheFlyEmbeddings(dict(type='MeanColourTeacher'), file)
+
+
+def test_a_pickle_is_not_run(tmp_path):
+    file = tmp_path / 'proposals.pkl'
+    code = f"c__builtin__\neval\n(S'open({str(tmp_path / 'run')!r}, \"w\")'\ntR."
+    file.write_text(code)
+    with pytest.raises(ValueError, match='not a COCO-style results file'):
+        OnTheFlyEmbeddings(dict(type='MeanColourTeacher'), str(file))
+    assert not (tmp_path / 'run').exists()
+    with contextlib.suppress(Exception):
+        pickle.loads(code.encode())
+    assert (tmp_path / 'run').exists()  # it would have shown
 
 
 def test_missing_proposals(tmp_path):
