@@ -112,7 +112,7 @@ def test_malformed_proposals(tmp_path, content):
 
 def test_a_pickle_is_not_run(tmp_path):
     file = tmp_path / 'proposals.pkl'
-    code = f"c__builtin__\neval\n(S'open({str(tmp_path / 'run')!r}, \"w\")'\ntR."
+    code = f'c__builtin__\neval\n(S\'open({str(tmp_path / "run")!r}, "w")\'\ntR.'
     file.write_text(code)
     with pytest.raises(ValueError, match='not a COCO-style results file'):
         OnTheFlyEmbeddings(dict(type='MeanColourTeacher'), str(file))
