@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
 
 from mmengine.config import Config
@@ -13,6 +14,9 @@ from steps import STOCK_TOOLS, Steps
 
 import mmdet_vild.teacher
 from mmdet_vild import config_path
+
+# MMEngine 0.10.7 says it again for every config that is read.
+warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
 
 HERE = Path(__file__).parent
 DEFAULT_CATEGORIES = HERE / 'categories.json'
