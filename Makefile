@@ -31,7 +31,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHON
 
 help:
-	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
+	@sed -n '3,/^$$/s/^# \{0,1\}//p' Makefile
 
 env: $(VENV)/.installed
 
@@ -39,7 +39,7 @@ env-onedl: $(VENV_ONEDL)/.installed
 
 # MMPretrain has the ConvNeXt of one of the configs; nothing else needs it.
 $(VENV)/.installed: $(PACKAGING) requirements/openmmlab.txt
-	@echo "Installing into .venv: about 3 GB, torch with CUDA for the most part."
+	@echo "Installing into .venv: downloads 3 GB, torch with CUDA for the most part; 5.3 GB on disk."
 	@$(PIP) --version >/dev/null 2>&1 || \
 		{ python=$$(.ci/find_python) && rm -rf $(VENV) && "$$python" -m venv $(VENV); }
 	$(PIP) install -c requirements/openmmlab.txt -e '.[openmmlab,test]' mmpretrain

@@ -27,6 +27,14 @@ def test_every_world_has_a_folder_of_its_own(tmp_path: Path) -> None:
     assert all(name.startswith(('mini_lvis_mine_', 'mini_lvis_other_')) for name in names)
 
 
-def test_absent_category_list(tmp_path: Path) -> None:
+def test_wrong_arguments_are_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match='no category list at .*absent.json'):
         pipeline.category_file(str(tmp_path / 'absent.json'))
+    bad = tmp_path / 'bad.json'
+    bad.write_text('[{"name": "red dragon", "frequency": "f"}]')
+    with pytest.raises(argparse.ArgumentTypeError, match="bad.json: .*unknown word 'dragon'"):
+        pipeline.category_file(str(bad))
+    assert pipeline.seed('7') == 7
+    for wrong in ('-1', '1.5', 'x'):
+        with pytest.raises(argparse.ArgumentTypeError, match='a whole number of 0 or more, found'):
+            pipeline.seed(wrong)

@@ -20,7 +20,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--seed', type=int, default=0, help='seed of the world and the trainings')
+    parser.add_argument(
+        '--seed', type=pipeline.seed, default=0, help='seed of the world and the trainings'
+    )
     parser.add_argument(
         '--categories',
         type=pipeline.category_file,
@@ -38,7 +40,9 @@ def main() -> None:
         args.data or Path('data') / name,
         args.work or Path('work_dirs') / name,
     )
+    print('About 16 minutes on two CPU cores; run it again if it is interrupted.', flush=True)
     show(world, run(world))
+    world.steps.print_total()
 
 
 def run(world: pipeline.World) -> dict[str, Path]:
@@ -67,7 +71,7 @@ def show(world: pipeline.World, tested: dict[str, Path]) -> None:
     print(
         'APr is the AP of novel categories: no detector was shown a box, a mask or a label of them.'
     )
-    print('Detected novel objects (red) and base objects (blue):')
+    print('The test pictures with most novel objects, as annotated and as detected:')
     for picture in pictures:
         print(f'  {picture}')
 

@@ -24,7 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--seeds', type=int, nargs='+', default=SEEDS)
+    parser.add_argument('--seeds', type=pipeline.seed, nargs='+', default=SEEDS)
     parser.add_argument(
         '--categories', type=pipeline.category_file, default=pipeline.DEFAULT_CATEGORIES
     )

@@ -28,10 +28,9 @@ def draw_pictures(
     count: int = 6,
     score_thr: float = 0.3,
 ) -> list[Path]:
-    """Draw the test images where most novel objects are found: annotations, then every method.
+    """Draw the test images with most novel objects: annotations, then every method.
 
-    Found is an object that any method detects with its word, a score of ``score_thr`` and an
-    IoU of 0.5.
+    Of detections that overlap by half only the best is drawn.
 
     Args:
         data: Folder of the dataset.
@@ -48,7 +47,7 @@ def draw_pictures(
     categories = load_categories(str(ann_file))
     label_of = {category['id']: label for label, category in enumerate(categories)}
     novel = [is_novel(category) for category in categories]
-    visualizer = DetLocalVisualizer(alpha=0.35)
+    visualizer = DetLocalVisualizer(alpha=0.2)
     visualizer.dataset_meta = dict(
         classes=[c['name'] for c in categories],
         palette=[NOVEL_COLOUR if n else BASE_COLOUR for n in novel],
@@ -59,20 +58,17 @@ def draw_pictures(
         rows = json.loads((folder / 'results.segm.json').read_text())
         detected[method] = _by_image([row for row in rows if row['score'] >= score_thr])
 
-    def num_found(image: dict) -> int:
-        rows = [row for by_image in detected.values() for row in by_image[image['id']]]
-        return sum(
-            _is_found(a, rows) for a in truth[image['id']] if novel[label_of[a['category_id']]]
-        )
+    def num_novel(image: dict) -> int:
+        return sum(novel[label_of[a['category_id']]] for a in truth[image['id']])
 
-    images = sorted(annotations['images'], key=num_found, reverse=True)[:count]
+    images = sorted(annotations['images'], key=num_novel, reverse=True)[:count]
     out.mkdir(parents=True, exist_ok=True)
     files = []
     for image in images:
         path = data / '/'.join(image['coco_url'].split('/')[-2:])
         picture = mmcv.imread(str(path), channel_order='rgb')
-        panels = {'annotated': truth[image['id']]} | {
-            method: by_image[image['id']] for method, by_image in detected.items()
+        panels = {'annotated (red: novel, blue: base)': truth[image['id']]} | {
+            method: _best(by_image[image['id']]) for method, by_image in detected.items()
         }
         drawn = [
             _panel(visualizer, picture, title, _instances(rows, label_of, picture.shape[:2]))
@@ -90,9 +86,14 @@ def _by_image(rows: list[dict]) -> dict[int, list[dict]]:
     return groups
 
 
-def _is_found(annotation: dict, rows: list[dict]) -> bool:
-    same = [row['bbox'] for row in rows if row['category_id'] == annotation['category_id']]
-    return bool(same) and mask_api.iou(same, [annotation['bbox']], [0]).max() >= 0.5
+def _best(rows: list[dict]) -> list[dict]:
+    """Detections without those that overlap a better one by half, whatever their words."""
+    kept: list[dict] = []
+    for row in sorted(rows, key=lambda row: row['score'], reverse=True):
+        others = [other['bbox'] for other in kept]
+        if not others or mask_api.iou([row['bbox']], others, [0] * len(others)).max() < 0.5:
+            kept.append(row)
+    return kept
 
 
 def _instances(rows: list[dict], label_of: dict[int, int], size: tuple[int, int]) -> InstanceData:

@@ -8,6 +8,7 @@ import sys
 import warnings
 from pathlib import Path
 
+from concepts import load_categories
 from mmengine.config import Config
 from mmengine.device import get_device
 from steps import STOCK_TOOLS, Steps
@@ -15,8 +16,9 @@ from steps import STOCK_TOOLS, Steps
 import mmdet_vild.teacher
 from mmdet_vild import config_path
 
-# MMEngine 0.10.7 says it again for every config that is read.
+# MMEngine 0.10.7 says it again for every config that is read, here and in the steps.
 warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
+os.environ.setdefault('PYTHONWARNINGS', 'ignore:pkg_resources is deprecated as an API')
 
 HERE = Path(__file__).parent
 DEFAULT_CATEGORIES = HERE / 'categories.json'
@@ -41,7 +43,18 @@ def category_file(path: str) -> Path:
     """The command-line argument that names a category list."""
     if not Path(path).is_file():
         raise argparse.ArgumentTypeError(f'there is no category list at {path}')
+    try:
+        load_categories(path)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
     return Path(path)
+
+
+def seed(text: str) -> int:
+    """The command-line argument that is a seed."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f'expected a whole number of 0 or more, found {text!r}')
+    return int(text)
 
 
 def world_name(seed: int, categories: Path) -> str:

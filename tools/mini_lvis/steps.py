@@ -87,6 +87,10 @@ class Steps:
             sys.exit(f'{name} succeeded, but did not write {missing}')
         self._mark(marker, mark, finished=True)
 
+    def print_total(self) -> None:
+        """Say how long all of it took."""
+        print(f'\n[{self._elapsed()}] done', flush=True)
+
     def _mark(self, marker: Path, mark: dict, finished: bool) -> None:
         marker.parent.mkdir(parents=True, exist_ok=True)
         partial = marker.with_suffix('.partial')
