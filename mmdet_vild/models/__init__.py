@@ -1,6 +1,7 @@
 """ViLD's heads, classifier and loss, registered in mmdet's MODELS."""
 
 from .clip_text_classifier import CLIPTextClassifier
+from .lazy_nms import LazyNMSRoIHead, lazy_multiclass_nms
 from .tf_bbox_coder import TFDeltaXYWHBBoxCoder
 from .vild import ViLD
 from .vild_bbox_head import ViLDBBoxHead
@@ -10,10 +11,12 @@ from .vild_roi_head import ViLDRoIHead
 
 __all__ = [
     'CLIPTextClassifier',
+    'LazyNMSRoIHead',
     'TFDeltaXYWHBBoxCoder',
     'ViLD',
     'ViLDBBoxHead',
     'ViLDEnsembleBBoxHead',
     'ViLDImageDistillLoss',
     'ViLDRoIHead',
+    'lazy_multiclass_nms',
 ]

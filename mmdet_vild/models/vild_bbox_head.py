@@ -1,7 +1,6 @@
 """The bbox head of ViLD-text, ViLD-image and ViLD."""
 
 from mmcv.cnn import build_norm_layer
-from mmdet.models.layers import multiclass_nms
 from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, softmax
 
 from .clip_text_classifier import CLIPTextClassifier
+from .lazy_nms import lazy_multiclass_nms
 
 
 class FCNormReLU(nn.Sequential):
@@ -190,8 +190,8 @@ class ViLDBBoxHead(ConvFCBBoxHead):
         if rcnn_test_cfg is None:
             results.scores = scores
             return results
-        # multiclass_nms expects a last column for background, and ignores it.
-        dets, labels = multiclass_nms(
+        # It expects a last column for background, and ignores it.
+        dets, labels = lazy_multiclass_nms(
             results.bboxes,
             pad(scores, (0, 1)),
             rcnn_test_cfg.score_thr,

@@ -1,13 +1,12 @@
 """The slow baseline: the teacher itself classifies every region."""
 
-from mmdet.models.layers import multiclass_nms
 from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.structures import SampleList
 from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.nn.functional import pad, softmax
 
-from mmdet_vild.models import ViLD
+from mmdet_vild.models import ViLD, lazy_multiclass_nms
 
 from .original_image import original_image, to_original
 
@@ -71,8 +70,8 @@ class CLIPOnCrops(ViLD):
         if self.with_objectness:
             scores = (scores * objectness[:, None]).sqrt()
         cfg = self.roi_head.test_cfg
-        # multiclass_nms expects a last column for background, and ignores it.
-        dets, labels = multiclass_nms(
+        # It expects a last column for background, and ignores it.
+        dets, labels = lazy_multiclass_nms(
             boxes, pad(scores, (0, 1)), cfg.score_thr, cfg.nms, cfg.max_per_img
         )
         return InstanceData(bboxes=dets[:, :4], scores=dets[:, 4], labels=labels)

@@ -9,6 +9,7 @@ import pytest
 TOOLS = Path(__file__).parents[2] / 'tools' / 'benchmarks'
 sys.path.insert(0, str(TOOLS))
 
+import postprocess  # noqa: E402
 import train_step  # noqa: E402
 
 pytestmark = pytest.mark.onedl
@@ -42,3 +43,16 @@ def test_both_comparisons_start_from_the_stock_config():
 def test_refuses_wrong_options(wrong):
     with pytest.raises(SystemExit):
         train_step.parse_args(wrong)
+
+
+def test_postprocess_prints_ratios(capsys):
+    postprocess.main(
+        ['--proposals', '50', '--categories', '20', '--max-per-img', '10', '--rounds', '1']
+    )
+    lines = [line for line in capsys.readouterr().out.splitlines() if '| aim' not in line]
+    rows = [[c.strip() for c in line.strip('|').split('|')] for line in lines if '| 0' in line]
+    assert [row[:2] for row in rows] == [
+        [s, t] for s in postprocess.SPREADS for t in ('0', '0.0001')
+    ]
+    for row in rows:
+        assert all(float(cell) > 0 for cell in row[2:5]) and row[6] == '0'

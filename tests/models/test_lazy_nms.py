@@ -1,0 +1,158 @@
+"""Lazy NMS finds what mmdet's own finds."""
+
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from mmdet.models.layers import multiclass_nms
+from mmdet.registry import MODELS
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+
+from mmdet_vild.models import lazy_multiclass_nms, lazy_nms
+
+pytestmark = pytest.mark.onedl
+
+
+def make(seed, num_boxes, num_classes, extent, levels):
+    """Whole-number boxes, so that no offset of a class is rounded, and scores with ties."""
+    generator = torch.Generator().manual_seed(seed)
+    start = torch.randint(0, extent, (num_boxes, 2), generator=generator)
+    size = torch.randint(1, 40, (num_boxes, 2), generator=generator)
+    boxes = torch.cat([start, start + size], dim=1).float()
+    scores = torch.rand(num_boxes, num_classes + 1, generator=generator)
+    if levels:
+        scores = (scores * levels).floor() / levels
+    return boxes, scores
+
+
+def rows(dets, labels):
+    return [(*det, label) for det, label in zip(dets.tolist(), labels.tolist(), strict=True)]
+
+
+def assert_same(boxes, scores, score_thr, nms_cfg, max_num):
+    """The same detections, in descending order; at a tie for the last place, some of those tied."""
+    everything = Counter(rows(*multiclass_nms(boxes, scores, score_thr, nms_cfg.copy(), -1)))
+    expected = rows(*multiclass_nms(boxes, scores, score_thr, nms_cfg.copy(), max_num))
+    found = rows(*lazy_multiclass_nms(boxes, scores, score_thr, nms_cfg.copy(), max_num))
+    assert [row[4] for row in found] == [row[4] for row in expected]
+    last = expected[-1][4] if expected else 0
+    assert Counter(r for r in found if r[4] > last) == Counter(r for r in expected if r[4] > last)
+    assert not Counter(found) - everything
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    num_boxes=st.integers(0, 60),
+    num_classes=st.integers(1, 30),
+    extent=st.sampled_from([1, 20, 200]),  # 1: all of them overlap
+    levels=st.sampled_from([0, 1, 2, 10, 100]),
+    score_thr=st.sampled_from([-1.0, 0.0, 1e-4, 0.3, 0.9, 2.0]),
+    iou=st.sampled_from([0.0, 0.3, 0.5, 1.0]),
+    max_num=st.sampled_from([-1, 1, 3, 20, 300]),
+    factor=st.sampled_from([2, 4]),
+)
+def test_finds_what_mmdet_finds(
+    seed, num_boxes, num_classes, extent, levels, score_thr, iou, max_num, factor
+):
+    boxes, scores = make(seed, num_boxes, num_classes, extent, levels)
+    nms_cfg = ConfigDict(type='nms', iou_threshold=iou)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lazy_nms, 'FACTOR', factor)
+        assert_same(boxes, scores, score_thr, nms_cfg, max_num)
+
+
+def test_mmdet_splits_and_this_does_not():
+    """mmdet goes class by class beyond 10000 candidates."""
+    boxes, scores = make(0, 400, 60, 300, 0)
+    assert_same(boxes, scores, 0.0, ConfigDict(type='nms', iou_threshold=0.5), 300)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 20), st.integers(1, 8))
+def test_boxes_of_each_class(seed, num_boxes, num_classes):
+    boxes, scores = make(seed, num_boxes * num_classes, num_classes, 50, 0)
+    boxes, scores = boxes.view(num_boxes, -1), scores[:num_boxes]
+    assert_same(boxes, scores, 0.0, ConfigDict(type='nms', iou_threshold=0.5), 5)
+
+
+@pytest.mark.parametrize(
+    'nms_cfg', [None, dict(type='nms', iou_threshold=0.5, class_agnostic=True)]
+)
+def test_nms_of_all_classes_together_and_none(nms_cfg):
+    boxes, scores = make(1, 50, 5, 60, 0)
+    nms_cfg = None if nms_cfg is None else ConfigDict(nms_cfg)
+    expected = multiclass_nms(boxes, scores, 0.0, nms_cfg, 7)
+    found = lazy_multiclass_nms(boxes, scores, 0.0, nms_cfg, 7)
+    assert all(map(torch.equal, found, expected))
+
+
+def test_soft_nms_sees_every_candidate(monkeypatch):
+    """It changes scores, so that any candidate may come out best. Without mmcv's operator here."""
+    monkeypatch.setattr(lazy_nms, 'multiclass_nms', lambda *arguments: arguments)
+    boxes, scores = make(1, 50, 5, 60, 0)
+    found = lazy_multiclass_nms(boxes, scores, 0.0, ConfigDict(type='soft_nms'), 7)
+    assert found == (boxes, scores, 0.0, ConfigDict(type='soft_nms'), 7)
+
+
+def test_looks_at_few_candidates(monkeypatch):
+    boxes, scores = make(0, 300, 100, 300, 0)
+    seen = []
+
+    def counting(multi_bboxes, multi_scores, score_thr, *args):
+        seen.append(int((multi_scores[:, :-1] > score_thr).sum()))
+        return multiclass_nms(multi_bboxes, multi_scores, score_thr, *args)
+
+    monkeypatch.setattr(lazy_nms, 'multiclass_nms', counting)
+    lazy_multiclass_nms(boxes, scores, 0.0, ConfigDict(type='nms', iou_threshold=0.5), 50)
+    assert seen == [200]
+
+
+@pytest.mark.parametrize('reg_class_agnostic', [True, False])
+def test_any_bbox_head_by_config(reg_class_agnostic):
+    """mmdet's own head in Mask R-CNN, with an image without proposals."""
+    torch.manual_seed(0)
+    cfg = dict(
+        bbox_roi_extractor=dict(
+            type='SingleRoIExtractor',
+            roi_layer=dict(type='RoIAlign', output_size=7, sampling_ratio=0),
+            out_channels=8,
+            featmap_strides=[4],
+        ),
+        bbox_head=dict(
+            type='Shared2FCBBoxHead',
+            in_channels=8,
+            fc_out_channels=16,
+            num_classes=7,
+            reg_class_agnostic=reg_class_agnostic,
+            bbox_coder=dict(type='DeltaXYWHBBoxCoder'),
+        ),
+        test_cfg=dict(score_thr=0.0, nms=dict(type='nms', iou_threshold=0.5), max_per_img=9),
+    )
+    stock = MODELS.build(ConfigDict(type='StandardRoIHead', **cfg)).eval()
+    lazy = MODELS.build(ConfigDict(type='LazyNMSRoIHead', **cfg)).eval()
+    for parameter in stock.parameters():
+        parameter.data = torch.randn_like(parameter) * 0.3
+    lazy.load_state_dict(stock.state_dict())
+
+    features = (torch.randn(2, 8, 32, 32),)
+    proposals = [make(0, 40, 1, 60, 0)[0], torch.zeros(0, 4)]
+    metas = [dict(img_shape=(128, 128), scale_factor=(2.0, 2.0))] * 2
+    for boxes in (proposals, [p[:0] for p in proposals]):
+        results = [InstanceData(bboxes=each) for each in boxes]
+        for rescale in (False, True):
+            arguments = (features, metas, results, stock.test_cfg, rescale)
+            with torch.no_grad():
+                pairs = zip(
+                    lazy.predict_bbox(*arguments), stock.predict_bbox(*arguments), strict=True
+                )
+            for found, expected in pairs:
+                torch.testing.assert_close(dict(found.items()), dict(expected.items()))
+    assert len(expected) == 0
+
+
+@pytest.mark.gpu
+def test_on_a_gpu():
+    boxes, scores = (tensor.cuda() for tensor in make(0, 400, 60, 300, 0))
+    assert_same(boxes, scores, 0.0, ConfigDict(type='nms', iou_threshold=0.5), 300)
