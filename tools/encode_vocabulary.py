@@ -8,6 +8,9 @@ no frequency; --base names a file with those that it has learned, and all others
 
     python tools/encode_vocabulary.py words.txt --model ViT-B-32-quickgelu --pretrained openai \\
         --base data/lvis_v1/annotations/lvis_v1_train.json --out words.npz
+
+A dataset class of MMDetection names its categories, too: VOCDataset, CocoDataset,
+Objects365V2Dataset and so on, for testing on that dataset.
 """
 
 import argparse
@@ -23,7 +26,8 @@ def main() -> None:
     )
     parser.add_argument(
         'vocabulary',
-        help='an annotation file, a JSON list of categories, or a .txt file with a name a line',
+        help='an annotation file, a JSON list of categories, a .txt file with a name a line, or '
+        'the name of a dataset class',
     )
     parser.add_argument(
         '--base',

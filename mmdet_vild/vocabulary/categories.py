@@ -6,6 +6,12 @@ from pathlib import Path
 #: Frequency groups of LVIS v1. Rare categories are the novel ones (ViLD, Sec. 4.1).
 FREQUENCIES = ('f', 'c', 'r')
 NOVEL_FREQUENCY = 'r'
+#: Names that PASCAL VOC writes as one word, which a teacher would not know.
+_SPELLED_OUT = {
+    'diningtable': 'dining table',
+    'pottedplant': 'potted plant',
+    'tvmonitor': 'tv monitor',
+}
 
 
 def load_categories(path: str) -> list[dict]:
@@ -18,19 +24,21 @@ def load_categories(path: str) -> list[dict]:
               ``synonyms`` (default: the name), ``frequency`` (``'r'`` is novel; default: not novel)
               and ``id`` (default: position + 1) are optional;
             - an LVIS or COCO annotation file, whose ``categories`` are taken in id order;
-            - a ``.txt`` file, one name a line.
+            - a ``.txt`` file, one name a line;
+            - the name of a dataset class that MMDetection knows, such as ``'CocoDataset'``,
+              ``'VOCDataset'`` or ``'Objects365V2Dataset'``.
 
     Returns:
         A dict a category with ``id``, ``name``, ``synonyms`` and ``frequency``, in label order.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: There is no such file or dataset class.
         ValueError: The file is none of the above, is empty, or a category is malformed or
             occurs twice.
     """
     file = Path(path)
     if not file.is_file():
-        raise FileNotFoundError(f'there is no vocabulary file at {path}')
+        return _of_dataset_class(path)
     text = file.read_text(encoding='utf-8')
     if file.suffix == '.txt':
         raw = [{'name': line.strip()} for line in text.splitlines() if line.strip()]
@@ -56,6 +64,27 @@ def load_categories(path: str) -> list[dict]:
     if repeated:
         raise ValueError(f'{path} names these categories more than once: {repeated}')
     return categories
+
+
+def _of_dataset_class(name: str) -> list[dict]:
+    from mmdet.registry import DATASETS
+
+    dataset = DATASETS.get(name) if name.isidentifier() else None
+    names = getattr(dataset, 'METAINFO', {}).get('classes', ())
+    if not names:
+        known = sorted(
+            key
+            for key, value in DATASETS.module_dict.items()
+            if getattr(value, 'METAINFO', {}).get('classes')
+        )
+        raise FileNotFoundError(
+            f'there is no vocabulary file at {name}, nor is it a dataset class with categories, '
+            f'which are: {", ".join(known)}'
+        )
+    return [
+        _check({'name': text, 'synonyms': [_SPELLED_OUT.get(text, text)]}, index, name)
+        for index, text in enumerate(names)
+    ]
 
 
 def _in_id_order(categories: list, path: str) -> list[dict]:

@@ -1,12 +1,13 @@
 """The text-embedding file: what a vocabulary looks like to the detector."""
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-_FIELDS = ('embeddings', 'names', 'novel', 'teacher')
+_FIELDS = ('embeddings', 'names', 'novel', 'teacher', 'prompts')
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class TextEmbeddings:
         novel: (C,) bool, the categories that nobody annotated for training.
         teacher: Which model with which weights encoded them
             (:attr:`mmdet_vild.teacher.OpenCLIPTeacher.identity`).
+        synonyms: For each category the words that were encoded; empty if not known.
+        templates: The prompt templates they were put into; empty if not known.
 
     Raises:
         ValueError: The parts do not fit together, or an embedding is zero or not finite.
@@ -28,6 +31,8 @@ class TextEmbeddings:
     names: tuple[str, ...]
     novel: np.ndarray
     teacher: str
+    synonyms: tuple[tuple[str, ...], ...] = ()
+    templates: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         embeddings = np.asarray(self.embeddings, dtype=np.float32)
@@ -42,6 +47,10 @@ class TextEmbeddings:
             )
         if len(set(names)) < len(names):
             raise ValueError(f'category names must be unique, found {_repeated(names)} repeatedly')
+        if self.synonyms and len(self.synonyms) != len(names):
+            raise ValueError(
+                f'found synonyms of {len(self.synonyms)} categories, but {len(names)} names'
+            )
         norms = np.linalg.norm(embeddings, axis=1)
         bad = [names[i] for i in np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))]
         if bad:
@@ -67,6 +76,9 @@ class TextEmbeddings:
                 names=np.array(self.names),
                 novel=self.novel,
                 teacher=np.array(self.teacher),
+                prompts=np.array(
+                    json.dumps({'synonyms': self.synonyms, 'templates': self.templates})
+                ),
             )
         os.replace(partial, target)
 
@@ -86,6 +98,11 @@ class TextEmbeddings:
         try:
             with np.load(path, allow_pickle=False) as data:
                 parts = {field: data[field] for field in _FIELDS}
+                prompts = json.loads(str(parts['prompts']))
+                words = dict(
+                    synonyms=tuple(tuple(map(str, words)) for words in prompts['synonyms']),
+                    templates=tuple(map(str, prompts['templates'])),
+                )
         except PermissionError:
             raise
         except Exception as error:  # a damaged zip file raises errors of many kinds
@@ -98,6 +115,7 @@ class TextEmbeddings:
             tuple(parts['names'].tolist()),
             parts['novel'],
             str(parts['teacher']),
+            **words,
         )
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmdet.datasets import VOCDataset
 
 from mmdet_vild.teacher import OpenCLIPTeacher
-from mmdet_vild.vocabulary import TextEmbeddings, load_categories
+from mmdet_vild.vocabulary import VILD_TEMPLATES, TextEmbeddings, load_categories
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'encode_vocabulary.py'
 CATEGORIES = [
@@ -47,9 +48,23 @@ def test_encodes(weights, tmp_path, monkeypatch, capsys, form):
     teacher = OpenCLIPTeacher('mini-clip', weights)
     expected = teacher.encode_categories(load_categories(str(vocabulary)))
     assert text.teacher == teacher.identity
+    heart = ('red heart',) if form == 'txt' else ('red heart', 'crimson heart')
+    assert text.synonyms == (heart, ('apple',)) and text.templates == VILD_TEMPLATES
     np.testing.assert_allclose(text.embeddings, expected.embeddings, atol=1e-6)
     novel = 0 if form == 'txt' else 1
     assert f'2 categories ({novel} novel), 64 wide, 63 prompts' in capsys.readouterr().out
+
+
+def test_a_dataset_class(weights, tmp_path, monkeypatch, capsys):
+    """Another dataset's categories, of which the detector has learned one."""
+    base, out = tmp_path / 'base.txt', tmp_path / 'voc.npz'
+    base.write_text('bird\n')
+    arguments = ('--base', base, '--model', 'mini-clip', '--pretrained', weights, '--out', out)
+    encode(monkeypatch, 'VOCDataset', *arguments)
+    text = TextEmbeddings.load(str(out))
+    assert text.names == VOCDataset.METAINFO['classes']
+    assert text.synonyms[10] == ('dining table',)
+    assert np.flatnonzero(~text.novel).tolist() == [2]
 
 
 @pytest.mark.parametrize('form', ['txt', 'list'])

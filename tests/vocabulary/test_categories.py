@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from mmdet.registry import DATASETS
 
 from mmdet_vild.vocabulary import is_novel, load_categories
 
@@ -45,6 +46,26 @@ def test_plain_words(write):
         (2, 'striped mug', ['striped mug']),
     ]
     assert not any(is_novel(c) for c in found)
+
+
+@pytest.mark.parametrize(
+    ('name', 'count'),
+    [
+        ('CocoDataset', 80),
+        ('VOCDataset', 20),
+        ('Objects365V1Dataset', 365),
+        ('Objects365V2Dataset', 365),
+        ('LVISV1Dataset', 1203),
+    ],
+)
+def test_dataset_classes(name, count):
+    """In the order in which these datasets number their labels."""
+    found = load_categories(name)
+    assert len(found) == count
+    assert tuple(c['name'] for c in found) == DATASETS.get(name).METAINFO['classes']
+    assert all(len(c['synonyms']) == 1 and not is_novel(c) for c in found)
+    joined = {c['name'].replace(' ', ''): c['synonyms'][0].replace(' ', '') for c in found}
+    assert all(name == words for name, words in joined.items())
 
 
 @pytest.mark.parametrize(

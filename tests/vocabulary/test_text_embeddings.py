@@ -13,7 +13,9 @@ pytestmark = pytest.mark.onedl
 def make(names=('cat', 'tow truck'), width=4) -> TextEmbeddings:
     rng = np.random.default_rng(0)
     novel = np.arange(len(names)) % 2 == 1
-    return TextEmbeddings(rng.normal(size=(len(names), width)), names, novel, 'clip@1')
+    synonyms = tuple((name, f'a {name}') for name in names)
+    embeddings = rng.normal(size=(len(names), width))
+    return TextEmbeddings(embeddings, names, novel, 'clip@1', synonyms, ('a photo of {}.', '{}'))
 
 
 @settings(deadline=None, max_examples=30)
@@ -29,6 +31,7 @@ def test_round_trip(tmp_path_factory, names):
     np.testing.assert_array_equal(found.embeddings, text.embeddings)
     np.testing.assert_array_equal(found.novel, text.novel)
     assert found.embed_dims == 4
+    assert found.synonyms == text.synonyms and found.templates == text.templates
 
 
 @pytest.mark.parametrize(
@@ -38,6 +41,7 @@ def test_round_trip(tmp_path_factory, names):
         (dict(names=('cat',)), '2 embeddings, 1 names'),
         (dict(novel=np.zeros(3, bool)), r'novel mask of shape \(3,\)'),
         (dict(names=('cat', 'cat')), r"unique, found \['cat'\]"),
+        (dict(synonyms=(('cat',),)), 'synonyms of 1 categories, but 2 names'),
         (dict(embeddings=np.array([[1, 0], [0, 0]])), r"\['tow truck'\] are zero"),
         (dict(embeddings=np.array([[np.nan, 0], [0, 1]])), r"\['cat'\] are zero or not finite"),
     ],
