@@ -1,20 +1,37 @@
 """Datasets, stores of teacher embeddings, and the transforms that bring them to a model."""
 
 from .clip_crop_embedding import CLIPCropEmbedding
-from .embedding_store import EMBEDDING_TEACHER_KEY, EmbeddingRecord, NpzEmbeddingStore
-from .keep_original_image import ORIGINAL_IMAGE_KEY, KeepOriginalImage
-from .on_the_fly_embeddings import OnTheFlyEmbeddings
+from .embedding_record import EmbeddingRecord
+from .embedding_shard import DamagedRecordError, EmbeddingShard
+from .embedding_store import EmbeddingStore, MissingRecordError, dataset_fingerprint
+from .keep_original_image import (
+    ORIGINAL_BOXES_KEY,
+    ORIGINAL_IMAGE_KEY,
+    ORIGINAL_LABELS_KEY,
+    KeepOriginalImage,
+)
+from .load_image_or_skip import LoadImageOrSkip
+from .on_the_fly_embeddings import OnTheFlyEmbeddings, load_proposals
 from .open_vocabulary_lvis import OpenVocabularyLVISDataset
 from .pack_vild_inputs import PackViLDInputs
+from .unfinished_sampler import UnfinishedSampler
 
 __all__ = [
-    'EMBEDDING_TEACHER_KEY',
+    'ORIGINAL_BOXES_KEY',
     'ORIGINAL_IMAGE_KEY',
+    'ORIGINAL_LABELS_KEY',
     'CLIPCropEmbedding',
+    'DamagedRecordError',
     'EmbeddingRecord',
+    'EmbeddingShard',
+    'EmbeddingStore',
     'KeepOriginalImage',
-    'NpzEmbeddingStore',
+    'LoadImageOrSkip',
+    'MissingRecordError',
     'OnTheFlyEmbeddings',
     'OpenVocabularyLVISDataset',
     'PackViLDInputs',
+    'UnfinishedSampler',
+    'dataset_fingerprint',
+    'load_proposals',
 ]

@@ -1,165 +1,106 @@
-"""Teacher embeddings of image regions on disk: one record an image."""
+"""Teacher embeddings of image regions on disk: a folder of shards, one record an image."""
 
+import hashlib
 import json
-import os
-import uuid
-from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from urllib.parse import quote
+from typing import Any
 
-import numpy as np
 from mmdet.registry import TASK_UTILS
+from mmengine import fileio
 
-#: Meta key of a data sample under which a region extractor names its teacher.
-EMBEDDING_TEACHER_KEY = 'embedding_teacher'
+from .embedding_record import EmbeddingRecord
+from .embedding_shard import EmbeddingShard
 
 
-@dataclass
-class EmbeddingRecord:
-    """The regions of one image and what the teacher saw in them.
-
-    Attributes:
-        boxes: (n, 4) float32, ``x1, y1, x2, y2`` in pixels of the original image.
-        scores: (n,) float32, objectness.
-        embeddings: (n, D) float16 or float32, L2-normalised.
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    embeddings: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.boxes)
-
-    def check(self, where: str, embed_dims: int) -> None:
-        """Refuse a record whose arrays do not fit together.
-
-        Args:
-            where: Whose record this is, for the message.
-            embed_dims: Expected width D.
-
-        Raises:
-            ValueError: The arrays have other shapes.
-        """
-        found = [array.shape for array in (self.boxes, self.scores, self.embeddings)]
-        n = len(self.boxes) if self.boxes.ndim else 0
-        expected = [(n, 4), (n,), (n, embed_dims)]
-        if found != expected:
-            raise ValueError(
-                f'{where}: expected boxes, scores and embeddings of shapes {expected}, found '
-                f'{found}; were they written by another teacher? Extract the embeddings again'
-            )
+class MissingRecordError(FileNotFoundError):
+    """A store has no record of an image."""
 
 
 @TASK_UTILS.register_module()
-class NpzEmbeddingStore:
-    """A folder with one ``.npz`` file an image and a ``header.json``.
+class EmbeddingStore:
+    """The teacher's embeddings of the regions of a dataset's images.
 
-    It holds a few hundred thousand images at most: each record is a file of its own, which makes
-    writing from several processes, interrupting and resuming trivial.
+    A folder with a shard for each process that wrote into it; see :class:`EmbeddingShard`. It may
+    be read while it is written, from any number of processes.
 
     Args:
         path: A folder made by :meth:`create`, which running the stock test tool with
             :class:`mmdet_vild.evaluation.EmbeddingStoreWriter` does.
 
     Raises:
-        FileNotFoundError: The folder has no header.
-        ValueError: The header is malformed or of another format version.
+        FileNotFoundError: There is none.
+        ValueError: It is of another format, damaged, or a mixture of different ones.
     """
 
-    FORMAT = 'mmdet_vild.npz_store'
+    FORMAT = 'mmdet_vild.embedding_store'
     VERSION = 1
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        file = self.path / 'header.json'
-        if not file.is_file():
+        files = sorted(self.path.glob('shard-*.sqlite'))
+        if not files:
             raise FileNotFoundError(
-                f'there is no embedding store at {path} ({file.name} is missing); make one by '
-                'testing a region-embedding extractor with EmbeddingStoreWriter as its evaluator'
+                f'there is no embedding store at {path} (no shard-*.sqlite); make one by testing '
+                'a region-embedding extractor with EmbeddingStoreWriter as its evaluator'
             )
-        try:
-            header = json.loads(file.read_text(encoding='utf-8'))
-            format_, version = header['format'], header['version']
-            teacher, embed_dims = header['teacher'], header['embed_dims']
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f'{file} is not the header of an embedding store ({error!r}); delete the folder '
-                'and extract the embeddings again'
-            ) from error
-        if (format_, version) != (self.FORMAT, self.VERSION):
-            raise ValueError(
-                f'{file} has format {format_!r} version {version!r}, but this release reads '
-                f'{self.FORMAT!r} version {self.VERSION}; extract the embeddings again'
-            )
-        #: str: Identity of the teacher, ``name@hash``.
-        self.teacher: str = teacher
-        #: int: Width of the embeddings.
-        self.embed_dims: int = embed_dims
+        self.shards = [EmbeddingShard(file) for file in files]
+        #: dict: What the embeddings are; see :meth:`create`.
+        self.header = self.shards[0].header
+        for shard in self.shards:
+            found = (shard.header.get('format'), shard.header.get('version'))
+            if found != (self.FORMAT, self.VERSION):
+                raise ValueError(
+                    f'{shard.path} has format {found[0]!r} version {found[1]!r}, but this release '
+                    f'reads {self.FORMAT!r} version {self.VERSION}; extract the embeddings again'
+                )
+            if differences := header_differences(self.header, shard.header):
+                raise ValueError(
+                    f'{shard.path.name} in {path} is of another store than {files[0].name}: '
+                    f'{differences}; move it elsewhere'
+                )
+
+    @property
+    def teacher(self) -> str:
+        """str: Identity of the teacher, ``name@hash``."""
+        return self.header['teacher']
+
+    @property
+    def embed_dims(self) -> int:
+        """int: Width D of the embeddings."""
+        return self.header['embed_dims']
 
     @classmethod
-    def create(cls, path: str, teacher: str, embed_dims: int) -> 'NpzEmbeddingStore':
-        """Open a store for writing; several processes may do so at once.
+    def create(
+        cls, path: str | Path, source: dict[str, Any], dataset: dict[str, Any], shard: int = 0
+    ) -> EmbeddingShard:
+        """Open a shard for writing; another process may write another one.
 
         Args:
-            path: The folder. It may already hold a store of the same teacher.
-            teacher: Identity of the teacher.
-            embed_dims: Width of the embeddings.
+            path: The folder. It may hold what an earlier run wrote.
+            source: How the embeddings come about: ``teacher`` (its identity), ``embed_dims``,
+                and whatever else must be the same throughout a store, as JSON can hold it.
+            dataset: Which images they are of, as :func:`dataset_fingerprint` tells it.
+            shard: Number of the shard, such as the rank of the process.
 
         Returns:
-            The store.
+            The shard.
 
         Raises:
-            ValueError: The folder holds a store of another teacher or width.
+            BlockingIOError: Another process writes to this shard.
+            ValueError: The folder holds embeddings that came about otherwise.
         """
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / 'header.json').exists():
-            header = {
-                'format': cls.FORMAT,
-                'version': cls.VERSION,
-                'teacher': teacher,
-                'embed_dims': embed_dims,
-            }
-            tmp = _temporary(folder)
-            tmp.write_text(json.dumps(header, indent=2) + '\n', encoding='utf-8')
-            _move_if_absent(tmp, folder / 'header.json')
-        store = cls(path)
-        if (store.teacher, store.embed_dims) != (teacher, embed_dims):
-            raise ValueError(
-                f'the embedding store at {path} belongs to the teacher {store.teacher!r} (width '
-                f'{store.embed_dims}), so embeddings of {teacher!r} (width {embed_dims}) cannot '
-                'go into it; choose another folder or delete this one'
-            )
-        return store
-
-    def write(self, img_id: int | str, record: EmbeddingRecord, image_size: tuple) -> None:
-        """Write the record of one image, replacing the one it may have.
-
-        Args:
-            img_id: The image.
-            record: Its regions, in any order.
-            image_size: (height, width) of the image that the boxes refer to.
-
-        Raises:
-            ValueError: The arrays do not fit together, or hold NaN or infinity.
-        """
-        where = f'the embeddings of image {img_id!r}'
-        record.check(where, self.embed_dims)
-        for name in ('boxes', 'scores', 'embeddings'):
-            if not np.isfinite(getattr(record, name)).all():
-                raise ValueError(f'{where}: the {name} hold NaN or infinity')
-        order = np.argsort(-record.scores, kind='stable')
-        tmp = _temporary(self.path)
-        with tmp.open('xb') as file:
-            np.savez(
-                file,
-                boxes=record.boxes[order].astype(np.float32),
-                scores=record.scores[order].astype(np.float32),
-                embeddings=record.embeddings[order].astype(np.float16),
-                image_size=np.array(image_size[:2], dtype=np.int64),
-            )
-        os.replace(tmp, self._file(img_id))
+        form = {'format': cls.FORMAT, 'version': cls.VERSION, 'dtype': 'float16'}
+        header = {**form, **source, 'dataset': dataset}
+        for file in sorted(folder.glob('shard-*.sqlite')):
+            if differences := header_differences(EmbeddingShard(file).header, header):
+                raise ValueError(
+                    f'the embedding store at {path} was begun differently: {differences}; choose '
+                    'another folder or delete this one'
+                )
+        return EmbeddingShard.create(folder / f'shard-{shard:05d}.sqlite', header)
 
     def read(self, results: dict) -> EmbeddingRecord:
         """Read the record of an image.
@@ -171,57 +112,77 @@ class NpzEmbeddingStore:
             The record, in descending order of the scores.
 
         Raises:
-            FileNotFoundError: The store lacks the image.
-            ValueError: The record is malformed or belongs to an image of another size.
+            MissingRecordError: The store lacks the image.
+            ValueError: The record is damaged or belongs to an image of another size.
         """
         img_id = results['img_id']
-        file = self._file(img_id)
-        where = f'the embeddings of image {img_id!r} ({file})'
-        try:
-            with np.load(file, allow_pickle=False) as data:
-                record = EmbeddingRecord(data['boxes'], data['scores'], data['embeddings'])
-                image_size = tuple(data['image_size'].tolist())
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
+        for shard in self.shards:
+            if (found := shard.read(img_id)) is not None:
+                break
+        else:
+            raise MissingRecordError(
                 f'the embedding store at {self.path} has no record of image {img_id!r} '
                 f'({results.get("img_path")}); extract the embeddings of every training image'
-            ) from error
-        except PermissionError:
-            raise
-        except Exception as error:
-            raise ValueError(
-                f'{where} cannot be read ({error!r}); delete the file and extract them again'
-            ) from error
-        record.check(where, self.embed_dims)
+            )
+        record, image_size = found
         if image_size != tuple(results['ori_shape'][:2]):
             raise ValueError(
-                f'{where} were computed on an image of (height, width) {image_size}, but the one '
-                f'loaded has {tuple(results["ori_shape"][:2])}; does the store belong to other '
-                'images? Extract the embeddings again'
+                f'the embeddings of image {img_id!r} in {self.path} were computed on an image of '
+                f'(height, width) {image_size}, but the one loaded has '
+                f'{tuple(results["ori_shape"][:2])}; does the store belong to other images? '
+                'Extract the embeddings again'
             )
         return record
 
+    def img_ids(self) -> list[int | str]:
+        """The images that have a record, each once."""
+        return list(dict.fromkeys(i for shard in self.shards for i in shard.img_ids()))
+
     def __contains__(self, img_id: int | str) -> bool:
-        return self._file(img_id).is_file()
+        return any(img_id in shard for shard in self.shards)
 
     def __len__(self) -> int:
-        return sum(1 for _ in self.path.glob('*.npz'))
+        return len(self.img_ids())
 
-    def _file(self, img_id: int | str) -> Path:
-        return self.path / f'{quote(str(img_id), safe="")}.npz'
+    def check_dataset(self, ann_file: str, backend_args: dict | None = None) -> None:
+        """Refuse another annotation file than the one the embeddings were extracted for.
+
+        Raises:
+            ValueError: It is another one.
+        """
+        found = dataset_fingerprint(ann_file, backend_args)
+        if differences := header_differences(self.header['dataset'], found):
+            raise ValueError(
+                f'the embedding store at {self.path} was made for another annotation file than '
+                f'{ann_file}: {differences}; extract the embeddings for this one'
+            )
 
 
-def _temporary(folder: Path) -> Path:
-    return folder / f'.{os.getpid()}-{uuid.uuid4().hex}.tmp'
+def header_differences(expected: dict, found: dict, prefix: str = '') -> str:
+    """What differs between two headers, in words; '' if nothing does."""
+    differences = []
+    for key in sorted({*expected, *found}):
+        one, other = expected.get(key), found.get(key)
+        if isinstance(one, dict) and isinstance(other, dict):
+            if nested := header_differences(one, other, f'{prefix}{key}.'):
+                differences.append(nested)
+        elif one != other:
+            differences.append(f'{prefix}{key} is {one!r} in the store and {other!r} here')
+    return ', '.join(differences)
 
 
-def _move_if_absent(source: Path, target: Path) -> None:
-    """Move a complete file into place unless there is one already, whoever else does the same."""
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        pass
-    except OSError:  # a file system without hard links
-        if not target.exists():
-            os.replace(source, target)
-    source.unlink(missing_ok=True)
+@cache
+def _fingerprint(ann_file: str, backend_args: str) -> tuple[str, int]:
+    content = fileio.get(ann_file, backend_args=json.loads(backend_args))
+    return hashlib.sha256(content).hexdigest()[:16], len(content)
+
+
+def dataset_fingerprint(ann_file: str, backend_args: dict | None = None) -> dict[str, Any]:
+    """What tells an annotation file from another: 16 hex digits of its sha256, and its size.
+
+    Args:
+        ann_file: The file.
+        backend_args: Where mmengine reads it from; None for a local file.
+    """
+    sha256, size = _fingerprint(str(ann_file), json.dumps(backend_args))
+    return {'sha256': sha256, 'bytes': size}

@@ -1,0 +1,288 @@
+"""One file of an embedding store: an SQLite database that one process writes."""
+
+import errno
+import json
+import os
+import sqlite3
+import struct
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import xxhash
+from filelock import FileLock, Timeout
+
+from .embedding_record import EmbeddingRecord
+
+#: Large enough that a record of 300 regions is read as fast as a file of its own, small enough to
+#: waste little of the last page.
+PAGE_SIZE = 16384
+#: Seconds that a reader waits for a writer's commit, which takes milliseconds.
+BUSY_TIMEOUT = 60.0
+#: The columns of a record, as :func:`decode` takes them.
+COLUMNS = 'image, regions, height, width, checksum, data'
+#: What errors of SQLite that have nothing to do with the content of the file say.
+_NO_DAMAGE = ('locked', 'I/O error', 'unable to open', 'readonly')
+_SCHEMA = """
+CREATE TABLE header (content TEXT NOT NULL, checksum INTEGER NOT NULL);
+CREATE TABLE records (
+    number INTEGER PRIMARY KEY, image TEXT NOT NULL UNIQUE, regions INTEGER NOT NULL,
+    height INTEGER NOT NULL, width INTEGER NOT NULL, checksum INTEGER NOT NULL, data BLOB NOT NULL
+);
+"""
+_REMEDY = (
+    'tools/embedding_store.py repair removes what is damaged, and the extraction computes it again'
+)
+
+
+class DamagedRecordError(ValueError):
+    """A record's bytes, or those of a whole shard, are not those that were written."""
+
+
+class EmbeddingShard:
+    """One file of an :class:`EmbeddingStore`.
+
+    Any number of processes may read it, also while one writes. A record is there as a whole or
+    not at all, whenever the writer is killed or the disk is full: SQLite's transactions see to
+    that. Each record has a checksum, of its image and its size too.
+
+    Args:
+        path: The file. It must exist; see :meth:`create`.
+
+    Raises:
+        DamagedRecordError: It is no file of an embedding store, or damaged.
+        OSError: It cannot be read.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        # SQLite's connections belong to one process, Python's to one thread.
+        self._connections: dict[tuple[int, int], sqlite3.Connection] = {}
+        self._lock: FileLock | None = None
+        with _reporting(self.path, 'its header'):
+            #: dict: What the records are; see :meth:`EmbeddingStore.create`.
+            self.header = read_header(self._connected())
+
+    @classmethod
+    def create(cls, path: str | Path, header: dict) -> 'EmbeddingShard':
+        """Open a shard for writing, a new one or one that was begun earlier.
+
+        Args:
+            path: The file.
+            header: What the records are, as JSON can hold it. A shard that was begun keeps its
+                own, which the caller compares.
+
+        Returns:
+            The shard. This process alone may write to it, until it is closed or ends.
+
+        Raises:
+            BlockingIOError: Another process writes to it.
+        """
+        path = Path(path)
+        lock = lock_for_writing(path)
+        if not path.exists():
+            # Complete before it has its name, so that nobody sees a shard without a header.
+            partial = path.with_suffix('.partial')
+            partial.unlink(missing_ok=True)
+            content = json.dumps(header)
+            with _reporting(path, 'its header'), closing(sqlite3.connect(partial)) as connection:
+                connection.execute(f'PRAGMA page_size = {PAGE_SIZE}')
+                connection.executescript(_SCHEMA)
+                row = (content, checksum(content))
+                connection.execute('INSERT INTO header VALUES (?, ?)', row)
+                connection.commit()
+            os.replace(partial, path)
+        shard = cls(path)
+        shard._lock = lock
+        return shard
+
+    def close(self) -> None:
+        """Close the file, and let others write to it."""
+        connection = self._connections.pop(_process_and_thread(), None)
+        if connection is not None:
+            connection.close()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def write(self, records: Sequence[tuple[int | str, EmbeddingRecord, tuple]]) -> None:
+        """Write some images at once: all of them, or none if this fails.
+
+        Args:
+            records: For each image its id, its record and the (height, width) of the image.
+                An image that has a record is given the new one.
+
+        Raises:
+            OSError: The disk is full, or the file cannot be written.
+            ValueError: A record does not fit the store.
+        """
+        if self._lock is None:
+            raise ValueError(f'{self.path} was opened for reading; open it with create')
+        rows = []
+        for img_id, record, image_size in records:
+            record.check(f'the embeddings of image {img_id!r}', self.header['embed_dims'])
+            key, data = _key(img_id), record.to_bytes()
+            numbers = (len(record), *map(int, image_size[:2]))
+            rows.append((key, *numbers, checksum(key, data, *numbers), data))
+        with _reporting(self.path, 'a record'):
+            connection = self._connected()
+            with connection:
+                connection.executemany(
+                    f'INSERT OR REPLACE INTO records ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)', rows
+                )
+
+    def read(self, img_id: int | str) -> tuple[EmbeddingRecord, tuple[int, int]] | None:
+        """Read the record of an image.
+
+        Returns:
+            The record and the (height, width) of its image; None if the shard has none.
+
+        Raises:
+            DamagedRecordError: Its bytes are not those that were written.
+        """
+        with _reporting(self.path, f'the embeddings of image {img_id!r}'):
+            statement = f'SELECT {COLUMNS} FROM records WHERE image = ?'
+            row = self._execute(statement, (_key(img_id),)).fetchone()
+            return None if row is None else decode(row, self.header['embed_dims'])[1:]
+
+    def img_ids(self) -> list[int | str]:
+        """The images that have a record, in the order they were written.
+
+        Raises:
+            DamagedRecordError: The file is damaged.
+        """
+        with _reporting(self.path, 'its list of images'):
+            rows = self._execute('SELECT image FROM records ORDER BY number').fetchall()
+            return [json.loads(key) for (key,) in rows]
+
+    def __contains__(self, img_id: int | str) -> bool:
+        with _reporting(self.path, f'image {img_id!r}'):
+            found = self._execute('SELECT 1 FROM records WHERE image = ?', (_key(img_id),))
+            return found.fetchone() is not None
+
+    def __len__(self) -> int:
+        with _reporting(self.path, 'its number of images'):
+            return self._execute('SELECT count(*) FROM records').fetchone()[0]
+
+    def _execute(self, statement: str, values: tuple = ()) -> sqlite3.Cursor:
+        return self._connected().execute(statement, values)
+
+    def _connected(self) -> sqlite3.Connection:
+        key = _process_and_thread()
+        if key not in self._connections:
+            self._connections[key] = connect(self.path)
+        return self._connections[key]
+
+    def __getstate__(self) -> dict:
+        # A spawned worker opens the file itself, and never writes.
+        return {**self.__dict__, '_connections': {}, '_lock': None}
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection that creates no file.
+
+    Who may write must be let: what a killed writer left is rolled back by the next reader.
+    """
+    writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    uri = f'file:{quote(str(path.absolute()))}?mode={"rw" if writable else "ro"}'
+    return sqlite3.connect(uri, BUSY_TIMEOUT, uri=True)
+
+
+def read_header(connection: sqlite3.Connection) -> dict:
+    """What the records of a shard are.
+
+    Raises:
+        sqlite3.Error, ValueError, TypeError: It is damaged.
+    """
+    ((content, found),) = connection.execute('SELECT content, checksum FROM header').fetchall()
+    if checksum(content) != found:
+        raise ValueError('the checksum differs')
+    return json.loads(content)
+
+
+def lock_for_writing(path: Path) -> FileLock:
+    """Keep others from writing to a shard.
+
+    Raises:
+        BlockingIOError: Another process writes to it.
+    """
+    lock = FileLock(f'{path}.lock')
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise BlockingIOError(
+            errno.EWOULDBLOCK,
+            'another process is writing to this shard; wait for it, stop it, or choose another '
+            'folder',
+            str(path),
+        ) from error
+    return lock
+
+
+def decode(row: Sequence, embed_dims: int) -> tuple[str, EmbeddingRecord, tuple[int, int]]:
+    """The ``COLUMNS`` of a record as its key, itself and the (height, width) of its image.
+
+    Raises:
+        ValueError, TypeError: They are not what was written.
+    """
+    key, regions, height, width, found, data = row
+    if checksum(key, data, regions, height, width) != found:
+        raise ValueError('the checksum differs')
+    return key, EmbeddingRecord.from_bytes(data, regions, embed_dims), (height, width)
+
+
+def checksum(text: str, data: bytes = b'', *numbers: int) -> int:
+    """64 bits that change with everything given.
+
+    Raises:
+        ValueError: Something is of another type, or too large for SQLite.
+    """
+    if not isinstance(text, str) or not isinstance(data, bytes):
+        raise ValueError(f'expected a text and bytes, found {type(text)} and {type(data)}')
+    try:
+        packed = struct.pack(f'<{len(numbers)}q', *numbers)
+    except struct.error as error:
+        raise ValueError(f'expected whole numbers, found {numbers}') from error
+    digest = xxhash.xxh3_64()
+    for part in (text.encode('utf-8', 'surrogatepass'), packed, data):
+        digest.update(part)
+    return digest.intdigest() - 2**63  # SQLite's integers are signed
+
+
+@contextmanager
+def _reporting(path: Path, what: str) -> Iterator[None]:
+    """Errors of SQLite, and those of content that is not what was written, in words."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        message = str(error)
+        if 'is full' in message:
+            raise OSError(
+                errno.ENOSPC,
+                'the disk is full; what was written before is kept, so make room and run the '
+                'same command again',
+                str(path),
+            ) from error
+        if 'readonly' in message:
+            raise OSError(
+                errno.EACCES,
+                'a writer was killed here, and what it left must be rolled back, which needs '
+                'permission to write',
+                str(path),
+            ) from error
+        if any(part in message for part in _NO_DAMAGE):
+            raise OSError(f'{path}: {what}: {message}') from error
+        raise DamagedRecordError(f'{path}: {what}: {message}; {_REMEDY}') from error
+    except (ValueError, TypeError) as error:
+        raise DamagedRecordError(f'{path}: {what}: {error}; {_REMEDY}') from error
+
+
+def _process_and_thread() -> tuple[int, int]:
+    return os.getpid(), threading.get_ident()
+
+
+def _key(img_id: int | str) -> str:
+    return json.dumps(img_id.item() if isinstance(img_id, np.generic) else img_id)

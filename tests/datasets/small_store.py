@@ -1,0 +1,34 @@
+"""Small embedding stores."""
+
+import numpy as np
+
+from mmdet_vild.datasets import EmbeddingRecord, EmbeddingStore
+
+SOURCE = dict(teacher='mini-clip@0123456789abcdef', embed_dims=8, crop_scales=[1.0, 1.5])
+DATASET = dict(sha256='0123', bytes=4)
+
+
+def make_record(n=5, dims=8, seed=0):
+    rng = np.random.default_rng(seed)
+    boxes = np.sort(rng.uniform(0, 50, (n, 2, 2)), axis=1).reshape(n, 4).astype(np.float32)
+    embeddings = rng.standard_normal((n, dims)).astype(np.float32)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return EmbeddingRecord(boxes, rng.uniform(0, 1, n).astype(np.float32), embeddings)
+
+
+def sample(img_id, size=(60, 70)):
+    return dict(img_id=img_id, img_path=f'{img_id}.jpg', ori_shape=size)
+
+
+def write(path, img_ids, shard=0, dims=8, source=SOURCE, **sizes):
+    opened = EmbeddingStore.create(path, source, DATASET, shard)
+    for img_id in img_ids:
+        seed = img_id if isinstance(img_id, int) else 0
+        opened.write([(img_id, make_record(seed=seed, dims=dims, **sizes), (60, 70))])
+    opened.close()
+
+
+def contents(path):
+    """The bytes of every record."""
+    store = EmbeddingStore(path)
+    return {img_id: store.read(sample(img_id)).to_bytes() for img_id in store.img_ids()}

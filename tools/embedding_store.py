@@ -1,0 +1,127 @@
+"""Shows, verifies, repairs, merges or exports a store of the teacher's region embeddings.
+
+    python tools/embedding_store.py show STORE
+    python tools/embedding_store.py verify STORE
+    python tools/embedding_store.py repair STORE
+    python tools/embedding_store.py merge STORE --out NEW
+    python tools/embedding_store.py export STORE --out FOLDER
+
+``verify`` reads every byte and exits with status 1 if anything is damaged. ``repair`` keeps every
+record whose checksum is right in a new file, and the damaged file beside it, renamed; run the
+extraction again to compute what is missing. ``merge`` writes all shards into one file. ``export``
+writes one ``.npz`` an image, with ``boxes``, ``scores``, ``embeddings`` and ``image_size``.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+from tqdm import tqdm
+
+from mmdet_vild.datasets import EmbeddingShard, EmbeddingStore
+from mmdet_vild.datasets.embedding_repair import damage, repair
+
+
+def show(store: EmbeddingStore) -> None:
+    """Print the header, and how much there is."""
+    print(json.dumps(store.header, indent=2))
+    total = 0
+    for shard in store.shards:
+        size = shard.path.stat().st_size
+        total += size
+        print(f'{shard.path.name}: {len(shard)} images, {size / 1e6:.1f} MB')
+    count = len(store)
+    print(f'{count} images, {total / 1e9:.3f} GB, {total / max(count, 1):.0f} bytes an image')
+
+
+def shard_files(path: Path) -> list[Path]:
+    """The files of a store, which need not be readable."""
+    files = sorted(path.glob('shard-*.sqlite'))
+    if not files:
+        EmbeddingStore(path)  # says what is missing
+    return files
+
+
+def verify(path: Path) -> int:
+    """Print what is damaged.
+
+    Returns:
+        The number of damages.
+    """
+    count = 0
+    for file in shard_files(path):
+        for line in tqdm(damage(file), desc=f'damages of {file.name}', unit=''):
+            tqdm.write(line, file=sys.stdout)
+            count += 1
+    print(f'{count} damages found')
+    return count
+
+
+def repair_all(path: Path) -> None:
+    """Give each damaged shard a new file with the records that are still right."""
+    for file in tqdm(shard_files(path), desc='repair', unit=' shards'):
+        if (repaired := repair(file)) is not None:
+            kept, backup = repaired
+            tqdm.write(f'{file.name}: {kept} records kept; the old file is {backup}', sys.stdout)
+
+
+def merge(store: EmbeddingStore, out: Path) -> None:
+    """Write the records of all shards into one, which is there when it is complete."""
+    if any(out.glob('shard-*.sqlite')):
+        raise ValueError(f'{out} holds a store already; choose another folder')
+    out.mkdir(parents=True, exist_ok=True)
+    unfinished = out / 'shard-00000.unfinished'
+    unfinished.unlink(missing_ok=True)
+    merged = EmbeddingShard.create(unfinished, store.header)
+    for shard in store.shards:
+        for img_id in tqdm(shard.img_ids(), desc=shard.path.name, unit=' images'):
+            merged.write([(img_id, *shard.read(img_id))])
+    merged.close()
+    unfinished.replace(out / 'shard-00000.sqlite')
+    Path(f'{unfinished}.lock').unlink(missing_ok=True)
+
+
+def export(store: EmbeddingStore, out: Path) -> None:
+    """Write an ``.npz`` file an image."""
+    names = {img_id: quote(str(img_id), safe='') for img_id in store.img_ids()}
+    if len(set(names.values())) < len(names):
+        raise ValueError('some images have ids that are a number and a text of the same digits')
+    out.mkdir(parents=True, exist_ok=True)
+    for shard in store.shards:
+        for img_id in tqdm(shard.img_ids(), desc=shard.path.name, unit=' images'):
+            record, image_size = shard.read(img_id)
+            partial = out / f'{names[img_id]}.partial'
+            with open(partial, 'wb') as file:
+                np.savez(file, **vars(record), image_size=np.array(image_size))
+            partial.replace(out / f'{names[img_id]}.npz')
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('action', choices=['show', 'verify', 'repair', 'merge', 'export'])
+    parser.add_argument('store', type=Path)
+    parser.add_argument('--out', type=Path, help='for merge and export')
+    args = parser.parse_args(argv)
+    if (args.out is None) == (args.action in ('merge', 'export')):
+        parser.error(f'{args.action} {"needs" if args.out is None else "takes no"} --out')
+    try:
+        if args.action == 'verify':
+            sys.exit(1 if verify(args.store) else 0)
+        if args.action == 'repair':
+            repair_all(args.store)
+            return
+        store = EmbeddingStore(args.store)
+        action = {'show': show, 'merge': merge, 'export': export}[args.action]
+        action(store, *([args.out] if args.out else []))
+    except (OSError, ValueError) as error:
+        sys.exit(f'error: {error}')
+
+
+if __name__ == '__main__':
+    main()
