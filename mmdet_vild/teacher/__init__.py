@@ -1,7 +1,8 @@
 """The teacher and the models that need it; the only room that imports open_clip."""
 
 from .clip_on_crops import CLIPOnCrops
-from .open_clip_teacher import CROP_SCALES, OpenCLIPTeacher, crop_windows
+from .crops import CROP_SCALES, crop_windows, resize_windows
+from .open_clip_teacher import OpenCLIPTeacher
 from .region_embedding_extractor import RegionEmbeddingExtractor
 
 __all__ = [
@@ -10,4 +11,5 @@ __all__ = [
     'OpenCLIPTeacher',
     'RegionEmbeddingExtractor',
     'crop_windows',
+    'resize_windows',
 ]

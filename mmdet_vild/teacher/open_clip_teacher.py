@@ -10,12 +10,10 @@ from mmdet.registry import TASK_UTILS
 from mmengine.logging import MMLogger
 from torch import Tensor
 from torch.nn.functional import normalize
-from torchvision.transforms.v2.functional import InterpolationMode, resize
 
 from mmdet_vild.vocabulary import VILD_TEMPLATES, TextEmbeddings, fill_templates, is_novel
 
-#: A region is seen at its own size and with half as much context again (ViLD, Sec. 3.3).
-CROP_SCALES = (1.0, 1.5)
+from .crops import CROP_MODES, CROP_SCALES, crop_windows, resize_windows
 
 
 @TASK_UTILS.register_module()
@@ -30,11 +28,14 @@ class OpenCLIPTeacher:
         model_config: A JSON model config of open_clip, or a folder of them, to register first.
         device: Where it computes.
         batch_size: How many crops or texts go through it at once.
+        crop_mode: How a crop becomes a square: ``'squash'`` as the authors do, ``'pad'``, or
+            ``'centre_crop'`` as open_clip does.
+        autocast: ``'float16'`` or ``'bfloat16'`` encodes crops in that precision; None in float32.
 
     Raises:
         FileNotFoundError: There is no file at ``model_config``.
         ValueError: open_clip does not know the model or the weights, or the weights were trained
-            with another activation than the model has.
+            with another activation than the model has; or an argument has another value.
     """
 
     def __init__(
@@ -44,9 +45,15 @@ class OpenCLIPTeacher:
         model_config: str | None = None,
         device: str = 'cpu',
         batch_size: int = 256,
+        crop_mode: str = 'squash',
+        autocast: str | None = None,
     ) -> None:
         import open_clip
 
+        if crop_mode not in CROP_MODES:
+            raise ValueError(f'crop_mode must be one of {CROP_MODES}, found {crop_mode!r}')
+        if autocast not in (None, 'float16', 'bfloat16'):
+            raise ValueError(f"autocast must be 'float16', 'bfloat16' or None, found {autocast!r}")
         _register_model_configs(model_config)
         if model_name not in open_clip.list_models():
             raise ValueError(
@@ -77,6 +84,8 @@ class OpenCLIPTeacher:
         std = stats[1] or open_clip.OPENAI_DATASET_STD
         self._mean = torch.tensor(mean).view(3, 1, 1)
         self._std = torch.tensor(std).view(3, 1, 1)
+        self.crop_mode = crop_mode
+        self.autocast = autocast
         self.identity = f'{model_name}@{_weights_hash(self.model)}'
         self.embed_dims = self.encode_texts(['a']).shape[1]
 
@@ -86,6 +95,18 @@ class OpenCLIPTeacher:
             self.device = torch.device(device)
             self.model.to(self.device)
         return self
+
+    @property
+    def crop_source(self) -> dict:
+        """dict: what decides a region's embedding, for the header of a store."""
+        return {
+            'teacher': self.identity,
+            'embed_dims': self.embed_dims,
+            'crop_scales': list(CROP_SCALES),
+            'crop_mode': self.crop_mode,
+            'crop_size': list(self.input_size),
+            'autocast': self.autocast,
+        }
 
     @property
     def temperature(self) -> float:
@@ -145,45 +166,86 @@ class OpenCLIPTeacher:
             names=tuple(category['name'] for category in categories),
             novel=np.array([is_novel(category) for category in categories]),
             teacher=self.identity,
+            synonyms=tuple(tuple(category['synonyms']) for category in categories),
+            templates=tuple(templates),
         )
 
-    @torch.no_grad()
     def encode_crops(self, image: np.ndarray, boxes: np.ndarray | Tensor) -> Tensor:
-        """Embed regions of an image (ViLD, Sec. 3.3).
+        """Embed regions of one image; see :meth:`encode_regions`."""
+        return self.encode_regions([image], [boxes])[0]
+
+    @torch.no_grad()
+    def encode_regions(
+        self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray | Tensor]
+    ) -> list[Tensor]:
+        """Embed regions of images (ViLD, Sec. 3.3).
 
         Each region is cropped at 1x and 1.5x the box (same centre, clipped to the image), resized
         to the input of the teacher, and encoded; the two embeddings are added and L2-normalised.
+        On a GPU the crops of all images share the teacher's batches. On the CPU they do not, which
+        would save nothing there: so an image's embeddings do not depend on the other images.
 
         Args:
-            image: (H, W, 3) uint8, BGR as mmcv loads it.
-            boxes: (n, 4), ``x1, y1, x2, y2`` in pixels of that image.
+            images: (H, W, 3) uint8 arrays, BGR as mmcv loads them.
+            boxes: For each image (n, 4), ``x1, y1, x2, y2`` in its pixels.
 
         Returns:
-            (n, D) float32 on the CPU, L2-normalised.
+            For each image (n, D) float32 on the CPU, L2-normalised.
 
         Raises:
-            ValueError: The image or the boxes have another form.
+            ValueError: An image or its boxes have another form.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise ValueError(
-                f'expected an image of shape (H, W, 3) and type uint8, found {image.shape} and '
-                f'{image.dtype}'
-            )
-        boxes = torch.as_tensor(boxes, dtype=torch.float32).cpu()
-        if boxes.ndim != 2 or boxes.shape[1] != 4:
-            raise ValueError(f'expected boxes of shape (n, 4), found {tuple(boxes.shape)}')
-        if not len(boxes):
-            return torch.zeros(0, self.embed_dims)
+        with_windows = [
+            (image, _windows(image, image_boxes))
+            for image, image_boxes in zip(images, boxes, strict=True)
+        ]
+        if self.device.type == 'cpu':
+            encoded = [self._encode([pair]) for pair in with_windows]
+        else:
+            encoded = self._encode(with_windows).split([len(w) for _, w in with_windows])
+        return [
+            normalize(rows.view(len(CROP_SCALES), -1, self.embed_dims).sum(0), dim=1).cpu()
+            for rows in encoded
+        ]
+
+    def crops(self, image: np.ndarray, windows: Tensor) -> Tensor:
+        """What the teacher sees of windows of an image.
+
+        Args:
+            image: (H, W, 3) uint8, BGR.
+            windows: (n, 4) int64; see :func:`crop_windows`.
+
+        Returns:
+            (n, 3, h, w) float32 on the teacher's device, normalised. What ``crop_mode='pad'`` adds
+            is zero.
+        """
         rgb = torch.from_numpy(np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1)))
-        rgb = rgb.to(self.device)
-        windows = torch.cat([crop_windows(boxes, s, image.shape[:2]) for s in CROP_SCALES])
-        mean, std = self._mean.to(self.device), self._std.to(self.device)
-        chunks = []
-        for part in windows.split(self.batch_size):
-            crops = torch.stack([self._resized(rgb, window) for window in part.tolist()])
-            chunks.append(self.model.encode_image((crops.float() / 255 - mean) / std).float())
-        embeddings = torch.cat(chunks).view(len(CROP_SCALES), len(boxes), -1).sum(0)
-        return normalize(embeddings, dim=1).cpu()
+        rgb, windows = rgb.to(self.device), windows.to(self.device)
+        crops = resize_windows(rgb, windows, self.input_size, self.crop_mode)
+        mean, std = self._mean.to(crops.device), self._std.to(crops.device)
+        return torch.where(crops < 0, 0.0, (crops / 255 - mean) / std)
+
+    @torch.no_grad()
+    def encode_images(self, crops: Tensor) -> Tensor:
+        """Encode what :meth:`crops` returns: (n, D) float32 on the teacher's device."""
+        dtype = self.autocast and getattr(torch, self.autocast)
+        with torch.autocast(self.device.type, dtype, enabled=bool(dtype)):
+            return self.model.encode_image(crops).float()
+
+    def _encode(self, with_windows: list[tuple[np.ndarray, Tensor]]) -> Tensor:
+        """The embeddings (n, D) of all windows of some images, ``batch_size`` at a time."""
+        chunks, waiting = [torch.zeros(0, self.embed_dims, device=self.device)], []
+        for image, windows in with_windows:
+            waiting.append(self.crops(image, windows))
+            if sum(map(len, waiting)) >= self.batch_size:
+                *full, rest = torch.cat(waiting).split(self.batch_size)
+                if len(rest) == self.batch_size:
+                    full, rest = [*full, rest], rest[:0]
+                chunks += [self.encode_images(batch) for batch in full]
+                waiting = [rest]
+        if sum(map(len, waiting)):
+            chunks.append(self.encode_images(torch.cat(waiting)))
+        return torch.cat(chunks)
 
     def _tokenize(self, texts: list[str]) -> Tensor:
         """The tokens (n, context length) of texts, none of which open_clip had to cut off."""
@@ -199,31 +261,18 @@ class OpenCLIPTeacher:
             )
         return tokens
 
-    def _resized(self, rgb: Tensor, window: list[int]) -> Tensor:
-        x1, y1, x2, y2 = window
-        return resize(
-            rgb[:, y1:y2, x1:x2], list(self.input_size), InterpolationMode.BICUBIC, antialias=True
+
+def _windows(image: np.ndarray, boxes: np.ndarray | Tensor) -> Tensor:
+    """The windows of all scales, one scale after the other."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(
+            f'expected an image of shape (H, W, 3) and type uint8, found {image.shape} and '
+            f'{image.dtype}'
         )
-
-
-def crop_windows(boxes: Tensor, scale: float, image_size: tuple[int, int]) -> Tensor:
-    """Whole-pixel windows around boxes, at least one pixel wide and high, inside the image.
-
-    Args:
-        boxes: (n, 4), ``x1, y1, x2, y2``.
-        scale: How much larger than the box, about the same centre.
-        image_size: (height, width).
-
-    Returns:
-        (n, 4) int64, ``x1, y1, x2, y2`` with exclusive ends.
-    """
-    height, width = image_size
-    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-    half = (boxes[:, 2:] - boxes[:, :2]) / 2 * scale
-    limit = torch.tensor([width, height])
-    start = (centre - half).floor().long().clamp(min=0).minimum(limit - 1)
-    end = (centre + half).ceil().long().minimum(limit).maximum(start + 1)
-    return torch.cat([start, end], dim=1)
+    boxes = torch.as_tensor(boxes, dtype=torch.float32).cpu()
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError(f'expected boxes of shape (n, 4), found {tuple(boxes.shape)}')
+    return torch.cat([crop_windows(boxes, scale, image.shape[:2]) for scale in CROP_SCALES])
 
 
 def _register_model_configs(model_config: str | None) -> None:
