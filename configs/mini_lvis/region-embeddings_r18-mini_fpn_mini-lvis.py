@@ -15,12 +15,17 @@ test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='KeepOriginalImage'),
     dict(type='Resize', scale=(192, 192), keep_ratio=True),
-    dict(
-        type='PackDetInputs',
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'ori_img'),
-    ),
+    dict(type='PackViLDInputs'),
 ]
 test_dataloader = dict(
-    dataset=dict(ann_file='annotations/lvis_v1_train.json', pipeline=test_pipeline)
+    # An interrupted run goes on with the images that are not in the store yet.
+    sampler=dict(_delete_=True, type='UnfinishedSampler'),
+    dataset=dict(ann_file='annotations/lvis_v1_train.json', pipeline=test_pipeline),
 )
-test_evaluator = dict(_delete_=True, type='EmbeddingStoreWriter', path=data_root + 'vild/regions')
+test_evaluator = dict(
+    _delete_=True,
+    type='EmbeddingStoreWriter',
+    path=data_root + 'vild/regions',
+    ann_file=data_root + 'annotations/lvis_v1_train.json',
+)
+custom_hooks = [*_base_.custom_hooks, dict(type='EmbeddingStoreHook')]

@@ -4,6 +4,8 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TASK_UTILS, TRANSFORMS
 
+from .embedding_record import EmbeddingRecord
+from .embedding_store import MissingRecordError
 from .geometry import box_areas, check_recorded_geometry, clip_boxes, project_boxes
 
 #: Rows narrower or lower than this many network-input pixels have vanished.
@@ -26,18 +28,20 @@ class CLIPCropEmbedding(BaseTransform):
     Added Keys:
 
     - distill_bboxes ((n, 4) float32, ``x1, y1, x2, y2`` in network-input pixels)
-    - distill_embeddings ((n, D) float32)
+    - distill_embeddings ((n, D) float16 or float32, as the store has them)
     - distill_teacher (str, identity of the teacher)
     - distill_frame (what the boxes were projected through, for ``PackViLDInputs`` to check)
 
     Args:
         store: Where the embeddings come from: an embedding store or its config, such as
-            ``dict(type='NpzEmbeddingStore', path='data/lvis/embeddings')``.
+            ``dict(type='EmbeddingStore', path='data/lvis/embeddings')``.
         max_proposals: At most this many rows an image (the authors': 300).
         order: ``'score'`` takes the rows of highest objectness, ``'random'`` draws them.
         min_visible: Rows of which a smaller fraction than this is left in the image are dropped:
             the teacher saw the whole region. 0 keeps whatever is left of a region, as the
             authors do.
+        allow_missing: Whether an image without a record in the store is one without regions, and
+            not an error.
 
     Raises:
         ValueError: A parameter is out of range.
@@ -49,6 +53,7 @@ class CLIPCropEmbedding(BaseTransform):
         max_proposals: int = 300,
         order: str = 'score',
         min_visible: float = 0.5,
+        allow_missing: bool = False,
     ) -> None:
         if order not in ('score', 'random'):
             raise ValueError(f"order must be 'score' or 'random', found {order!r}")
@@ -60,6 +65,7 @@ class CLIPCropEmbedding(BaseTransform):
         self.max_proposals = max_proposals
         self.order = order
         self.min_visible = min_visible
+        self.allow_missing = allow_missing
 
     def transform(self, results: dict) -> dict:
         """Attach the embeddings.
@@ -76,7 +82,7 @@ class CLIPCropEmbedding(BaseTransform):
                 without recording it.
         """
         check_recorded_geometry(results)
-        record = self.store.read(results)
+        record = self._read(results)
         matrix = results.get('homography_matrix')
         projected = project_boxes(record.boxes, matrix)
         boxes = clip_boxes(projected, results['img_shape'][:2])
@@ -84,10 +90,19 @@ class CLIPCropEmbedding(BaseTransform):
         keep &= box_areas(boxes) >= self.min_visible * box_areas(projected)
         rows = self._choose(np.flatnonzero(keep), record.scores)
         results['distill_bboxes'] = boxes[rows].astype(np.float32)
-        results['distill_embeddings'] = record.embeddings[rows].astype(np.float32)
+        results['distill_embeddings'] = record.embeddings[rows]
         results['distill_teacher'] = self.store.teacher
         results['distill_frame'] = frame_of(results)
         return results
+
+    def _read(self, results: dict) -> EmbeddingRecord:
+        try:
+            return self.store.read(results)
+        except MissingRecordError:
+            if not self.allow_missing:
+                raise
+            shapes = ((0, 4), (0,), (0, self.store.embed_dims))
+            return EmbeddingRecord(*(np.zeros(shape, np.float32) for shape in shapes))
 
     def _choose(self, rows: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """Choose at most ``max_proposals`` of the given rows."""
@@ -98,7 +113,8 @@ class CLIPCropEmbedding(BaseTransform):
     def __repr__(self) -> str:
         return (
             f'{type(self).__name__}(store={self.store}, max_proposals={self.max_proposals}, '
-            f'order={self.order!r}, min_visible={self.min_visible})'
+            f'order={self.order!r}, min_visible={self.min_visible}, '
+            f'allow_missing={self.allow_missing})'
         )
 
 

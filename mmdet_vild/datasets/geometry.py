@@ -173,16 +173,22 @@ def _check_ground_truth(
     boxes = boxes.numpy() if isinstance(boxes, BaseBoxes) else np.asarray(boxes)
     if boxes.shape[1:] != (4,):  # rotated boxes and the like
         return
-    # Some transforms take the boxes anew from the masks.
-    box_of = _extent if 'gt_masks' in results else lambda instance: instance['bbox']
-    raw = project_boxes([box_of(instance) for instance in instances], matrix)
     raw_labels = np.array([instance['bbox_label'] for instance in instances], dtype=np.int64)
-    near = _within(boxes, raw, tolerance)
-    if not axis_aligned:
-        near |= _within(boxes, raw, (raw[:, 2:] - raw[:, :2]).max(axis=1, keepdims=True))
-    explained = (near & (np.asarray(labels)[:, None] == raw_labels)).any(axis=1)
+    same_label = np.asarray(labels)[:, None] == raw_labels
+
+    def explained(annotated: list) -> np.ndarray:
+        raw = project_boxes(annotated, matrix)
+        near = _within(boxes, raw, tolerance)
+        if not axis_aligned:
+            near |= _within(boxes, raw, (raw[:, 2:] - raw[:, :2]).max(axis=1, keepdims=True))
+        return (near & same_label).any(axis=1)
+
     # What lies outside the image is clipped to a line or a point at its border.
-    unexplained = ~explained & ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(axis=1)
+    unexplained = ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(axis=1)
+    unexplained &= ~explained([instance['bbox'] for instance in instances])
+    if unexplained.any() and 'gt_masks' in results:
+        # Some transforms take the boxes anew from the masks.
+        unexplained &= ~explained([_extent(instance) for instance in instances])
     if unexplained.any() and (axis_aligned or unexplained.sum() > 1):
         index = int(np.flatnonzero(unexplained)[0])
         _refuse(

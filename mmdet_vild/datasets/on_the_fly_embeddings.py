@@ -7,7 +7,7 @@ import numpy as np
 from mmdet.registry import TASK_UTILS
 from mmengine import fileio
 
-from .embedding_store import EmbeddingRecord
+from .embedding_record import EmbeddingRecord
 
 
 @TASK_UTILS.register_module()
@@ -16,7 +16,7 @@ class OnTheFlyEmbeddings:
 
     Each data-loading worker has a teacher and keeps the records that it computed, so
     ``persistent_workers=True`` saves most of the work. For more than a few thousand images, write
-    an :class:`NpzEmbeddingStore` instead.
+    an :class:`EmbeddingStore` instead.
 
     Args:
         teacher: Config of the teacher, such as
@@ -38,7 +38,7 @@ class OnTheFlyEmbeddings:
         self._teacher_config = teacher
         self.proposal_file = proposal_file
         self.backend_args = backend_args
-        self._proposals = _load_proposals(proposal_file, backend_args)
+        self._proposals = load_proposals(proposal_file, backend_args)
         self._teacher = None
         self._records: dict = {}
 
@@ -101,8 +101,21 @@ class OnTheFlyEmbeddings:
         return {**self.__dict__, '_teacher': None, '_records': {}}
 
 
-def _load_proposals(path: str, backend_args: dict | None) -> dict:
-    """Group a COCO-style results list: image id -> ((n, 4) xyxy boxes, (n,) scores)."""
+def load_proposals(path: str, backend_args: dict | None) -> dict:
+    """Read a COCO-style results file.
+
+    Args:
+        path: The file; see :class:`OnTheFlyEmbeddings`.
+        backend_args: Where mmengine reads it from; None for a local file.
+
+    Returns:
+        For each image id ``x1, y1, x2, y2`` boxes (n, 4) and scores (n,), in descending order of
+        the scores.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It has another form.
+    """
     if not fileio.exists(path, backend_args=backend_args):
         raise FileNotFoundError(
             f'there is no proposal file at {path}; test a class-agnostic detector with '

@@ -8,7 +8,9 @@ from mmdet.registry import TRANSFORMS
 from mmengine.structures import InstanceData
 
 from .clip_crop_embedding import frame_of
-from .keep_original_image import ORIGINAL_IMAGE_KEY
+from .keep_original_image import ORIGINAL_BOXES_KEY, ORIGINAL_IMAGE_KEY, ORIGINAL_LABELS_KEY
+
+_ADDED_KEYS = (ORIGINAL_IMAGE_KEY, ORIGINAL_BOXES_KEY, ORIGINAL_LABELS_KEY, 'unreadable')
 
 
 @TRANSFORMS.register_module()
@@ -16,19 +18,18 @@ class PackViLDInputs(PackDetInputs):
     """``PackDetInputs`` that also packs what ``CLIPCropEmbedding`` attached, if it did.
 
     The regions become ``data_sample.distill_instances``: an ``InstanceData`` with ``bboxes``
-    (n, 4) and ``embeddings`` (n, D), both float32, and the meta key ``teacher``.
+    (n, 4) and ``embeddings`` (n, D), as the store has them (float16 takes half as long to come
+    from a worker), and the meta key ``teacher``.
 
     Args:
         meta_keys: Keys of the results that become meta information of the sample, those which
-            are there. Defaults to those of ``PackDetInputs`` and ``ori_img``, which
-            ``KeepOriginalImage`` adds.
+            are there. Defaults to those of ``PackDetInputs`` and what ``KeepOriginalImage`` and
+            ``LoadImageOrSkip`` add.
     """
 
     def __init__(self, meta_keys: Sequence[str] | None = None) -> None:
         super().__init__()
-        self.meta_keys = (
-            (*self.meta_keys, ORIGINAL_IMAGE_KEY) if meta_keys is None else tuple(meta_keys)
-        )
+        self.meta_keys = (*self.meta_keys, *_ADDED_KEYS) if meta_keys is None else tuple(meta_keys)
 
     def transform(self, results: dict) -> dict:
         """Pack a sample.

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
 
-from mmdet_vild.datasets import CLIPCropEmbedding
+from mmdet_vild.datasets import CLIPCropEmbedding, EmbeddingStore, MissingRecordError
 from mmdet_vild.datasets.geometry import check_transforms, flatten_transforms
 from mmdet_vild.models import CLIPTextClassifier
 
@@ -30,6 +30,7 @@ class VocabularyCheckHook(Hook):
     - the dataset's ``classes`` with the names in the text-embedding file, in order;
     - the dataset's ``novel`` classes, where it has any, with the novel ones of the classifier;
     - the teacher and the embedding width of the store with those of the text embeddings;
+    - the annotation file that the store was made for with the dataset's;
     - that the model does not resize the batch, which would leave the stored boxes behind.
 
     Before training also
@@ -72,6 +73,7 @@ def _check(model: nn.Module, dataset: Dataset) -> None:
             attaching = [t for t in transforms if isinstance(t, CLIPCropEmbedding)]
             for transform in attaching:
                 check_teacher(classifier, transform.store)
+                check_store(transform, part)
             if attaching:
                 check_transforms(transforms)
                 check_batch_augments(model)
@@ -107,6 +109,35 @@ def check_teacher(classifier: CLIPTextClassifier, store) -> None:
             f'the region embeddings come from the teacher {store.teacher} and are '
             f'{store.embed_dims} wide, the text embeddings from {classifier.teacher} and '
             f'{classifier.embed_dims} wide; both must come from one teacher'
+        )
+
+
+def check_store(transform: CLIPCropEmbedding, dataset: Dataset) -> None:
+    """Raise where a store was made for another annotation file, or lacks an image.
+
+    Args:
+        transform: What reads the store; only an :class:`EmbeddingStore` is checked.
+        dataset: A training dataset.
+
+    Raises:
+        MissingRecordError: It has no record of an image.
+        ValueError: It was made for another annotation file than the dataset's.
+    """
+    store = transform.store
+    if not isinstance(store, EmbeddingStore):
+        return
+    if store.header['dataset'] and getattr(dataset, 'ann_file', None):
+        store.check_dataset(dataset.ann_file, getattr(dataset, 'backend_args', None))
+    if transform.allow_missing:
+        return
+    done = set(store.img_ids())
+    ids = [dataset.get_data_info(index)['img_id'] for index in range(len(dataset))]
+    missing = [img_id for img_id in ids if img_id not in done]
+    if missing:
+        raise MissingRecordError(
+            f'the embedding store at {store.path} has no record of {len(missing)} of the '
+            f'{len(ids)} images of {_describe(dataset)}, such as image {missing[0]!r}; run the '
+            'extraction again, which embeds those alone'
         )
 
 

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
 
-from mmdet_vild.datasets import EmbeddingRecord, NpzEmbeddingStore
+from mmdet_vild.datasets import EmbeddingRecord, EmbeddingStore
 from mmdet_vild.teacher import OpenCLIPTeacher
 from mmdet_vild.vocabulary import TextEmbeddings
 
@@ -50,7 +50,7 @@ def make_world(folder: Path, count: int, teacher: OpenCLIPTeacher) -> None:
     images, annotations = [], []
     (folder / 'train2017').mkdir(parents=True)
     regions = [
-        NpzEmbeddingStore.create(str(folder / 'vild' / name), teacher.identity, teacher.embed_dims)
+        EmbeddingStore.create(folder / 'vild' / name, teacher.crop_source, {})
         for name in ('regions', 'regions_vit-b-32')
     ]
     for image_id in (1, 2):
@@ -81,9 +81,11 @@ def make_world(folder: Path, count: int, teacher: OpenCLIPTeacher) -> None:
             )
         boxes = np.array([[0, 0, 40, 40], [20, 20, 90, 60], [5, 50, 60, 95]], np.float32)
         embeddings = rng.normal(size=(3, teacher.embed_dims)).astype(np.float32)
-        for store in regions:
+        for shard in regions:
             record = EmbeddingRecord(boxes, np.ones(3, np.float32), embeddings)
-            store.write(image_id, record, (SIZE, SIZE))
+            shard.write([(image_id, record, (SIZE, SIZE))])
+    for shard in regions:
+        shard.close()
     names = [f'category {i}' for i in range(count)]
     frequencies = ['f'] * (count - 3) + ['r'] * 3
     categories = [

@@ -8,7 +8,7 @@ from memory_store import Memory
 from mmcv.transforms import Compose
 from mmdet.registry import TRANSFORMS
 
-from mmdet_vild.datasets import CLIPCropEmbedding, NpzEmbeddingStore
+from mmdet_vild.datasets import CLIPCropEmbedding, EmbeddingStore, MissingRecordError
 
 pytestmark = pytest.mark.onedl
 
@@ -29,7 +29,8 @@ def test_untransformed():
     results = CLIPCropEmbedding(Memory(boxes))(sample())
     np.testing.assert_array_equal(results['distill_bboxes'], boxes)
     np.testing.assert_array_equal(results['distill_embeddings'], [[0, 1], [1, 1]])
-    assert results['distill_bboxes'].dtype == results['distill_embeddings'].dtype == np.float32
+    assert results['distill_bboxes'].dtype == np.float32
+    assert results['distill_embeddings'].dtype == np.float16  # as the store has them
     assert results['distill_teacher'] == 'memory@0'
 
 
@@ -109,15 +110,23 @@ def test_rows_stay_together_through_large_scale_jitter(seed, order, max_proposal
 
 
 def test_reads_a_store_by_config(tmp_path):
-    store = NpzEmbeddingStore.create(tmp_path, 'memory@0', 2)
-    store.write(3, Memory([[10, 20, 30, 40]]).record, (100, 200))
+    shard = EmbeddingStore.create(tmp_path, dict(teacher='memory@0', embed_dims=2), {})
+    shard.write([(3, Memory([[10, 20, 30, 40]]).record, (100, 200))])
+    shard.close()
     transform = TRANSFORMS.build(
-        dict(type='CLIPCropEmbedding', store=dict(type='NpzEmbeddingStore', path=str(tmp_path)))
+        dict(type='CLIPCropEmbedding', store=dict(type='EmbeddingStore', path=str(tmp_path)))
     )
     assert 'max_proposals=300' in repr(transform)
     np.testing.assert_array_equal(transform(sample())['distill_bboxes'], [[10, 20, 30, 40]])
     with pytest.raises(ValueError, match='image 3'):
         transform(sample((100, 201)))
+
+    other = sample() | dict(img_id=4)
+    with pytest.raises(MissingRecordError, match='no record of image 4'):
+        transform(copy.deepcopy(other))
+    results = CLIPCropEmbedding(transform.store, allow_missing=True)(other)
+    assert results['distill_bboxes'].shape == (0, 4)
+    assert results['distill_embeddings'].shape == (0, 2)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import mmdet
 import torch
 
 from mmdet_vild import config_path
+from mmdet_vild.datasets import EmbeddingStore
 from mmdet_vild.teacher import OpenCLIPTeacher
 from mmdet_vild.vocabulary import TextEmbeddings
 
@@ -46,6 +47,15 @@ OPTIONS = (
 )
 #: What MMEngine says when a checkpoint and a model do not fit together, or it must be trusted.
 COMPLAINTS = ('size mismatch', 'unexpected key', 'missing keys', 'weights_only=False')
+
+
+def assert_same_records(one: EmbeddingStore, two: EmbeddingStore) -> None:
+    """Bit for bit."""
+    assert one.header == two.header
+    assert sorted(one.img_ids()) == sorted(two.img_ids())
+    for img_id in one.img_ids():
+        records = [s.read(dict(img_id=img_id, ori_shape=(128, 128))) for s in (one, two)]
+        assert records[0].to_bytes() == records[1].to_bytes()
 
 
 class StockWorld:
@@ -109,7 +119,14 @@ class StockWorld:
         return self.run(*command, *self._options(options, processes), status=status, env=env)
 
     def test(
-        self, method: str, checkpoint: Path, work_dir: str, *options: str, processes: int = 1
+        self,
+        method: str,
+        checkpoint: Path,
+        work_dir: str,
+        *options: str,
+        processes: int = 1,
+        status: int = 0,
+        env: dict[str, str] | None = None,
     ) -> subprocess.CompletedProcess:
         """Run the stock test tool; arguments as for :meth:`train`."""
         config = self.config(method)
@@ -118,7 +135,7 @@ class StockWorld:
         else:
             command = ['bash', STOCK_TOOLS / 'dist_test.sh', config, checkpoint, processes]
         command += ['--work-dir', self.work / work_dir]
-        done = self.run(*command, *self._options(options, processes))
+        done = self.run(*command, *self._options(options, processes), status=status, env=env)
         for complaint in COMPLAINTS:
             assert complaint not in done.stdout + done.stderr, done.stdout + done.stderr
         return done

@@ -4,16 +4,16 @@ import json
 import math
 import re
 import shutil
+import sqlite3
 from pathlib import Path
 
-import numpy as np
 import pytest
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from stock_world import StockWorld
+from stock_world import StockWorld, assert_same_records
 
-from mmdet_vild.datasets import EmbeddingRecord, NpzEmbeddingStore
+from mmdet_vild.datasets import EmbeddingRecord, EmbeddingStore, dataset_fingerprint
 
 pytestmark = [pytest.mark.onedl, pytest.mark.slow]
 
@@ -21,20 +21,26 @@ pytestmark = [pytest.mark.onedl, pytest.mark.slow]
 def test_train_with_a_rank_that_has_nothing_to_learn_from(world: StockWorld) -> None:
     """Every other image, and so all of the second rank, has no annotation and no region."""
     content = world.annotations('train')
+    world_store = EmbeddingStore(world.store)
     empty = {image['id'] for image in content['images'][1::2]}
     content['annotations'] = [a for a in content['annotations'] if a['image_id'] not in empty]
-    store = _copy(world.store, world.root / 'half')
+    source = dict(world_store.header)
+    del source['dataset']
+    ann_file = world.add_split('half', content)
+    dataset = dataset_fingerprint(world.data / ann_file)
+    shard = EmbeddingStore.create(world.root / 'half', source, dataset)
     for image in content['images']:
+        record = world_store.read(dict(img_id=image['id'], ori_shape=(128, 128)))
         if image['id'] in empty:
-            record = store.read(dict(img_id=image['id'], ori_shape=(128, 128)))
-            nothing = EmbeddingRecord(record.boxes[:0], record.scores[:0], record.embeddings[:0])
-            store.write(image['id'], nothing, (128, 128))
+            record = EmbeddingRecord(record.boxes[:0], record.scores[:0], record.embeddings[:0])
+        shard.write([(image['id'], record, (128, 128))])
+    shard.close()
     world.train(
         'vild',
         'distributed',
-        f'train_dataloader.dataset.ann_file={world.add_split("half", content)}',
+        f'train_dataloader.dataset.ann_file={ann_file}',
         'train_dataloader.dataset.filter_cfg.filter_empty_gt=False',
-        f'train_dataloader.dataset.pipeline.3.store.path={store.path}',
+        f'train_dataloader.dataset.pipeline.3.store.path={shard.path.parent}',
         'train_dataloader.sampler.shuffle=False',
         processes=2,
     )
@@ -74,22 +80,30 @@ def test_extract_gives_what_one_process_gives(vild_text: tuple[StockWorld, Path]
     _, checkpoint = vild_text
     path = world.root / 'regions-2'
     done = world.test(
-        *('region-embeddings', checkpoint, 'regions-2', f'test_evaluator.path={path}'),
+        *('region-embeddings', checkpoint, 'regions-2'),
+        f'test_evaluator.path={path}',
         processes=2,
     )
     assert 'embedding_store/images: 21' in done.stdout
-    names = sorted(file.name for file in path.iterdir())
-    assert names == sorted(file.name for file in world.store.iterdir())
-    for name in names:
-        if name.endswith('.npz'):
-            with np.load(world.store / name) as one, np.load(path / name) as two:
-                assert one.files == two.files
-                for key in one.files:
-                    np.testing.assert_array_equal(one[key], two[key])
-        else:
-            assert (world.store / name).read_text() == (path / name).read_text()
+    one, two = EmbeddingStore(world.store), EmbeddingStore(path)
+    assert [len(shard) for shard in two.shards] == [11, 10]
+    assert_same_records(one, two)
 
 
-def _copy(source: Path, target: Path) -> NpzEmbeddingStore:
-    shutil.copytree(source, target)
-    return NpzEmbeddingStore(str(target))
+def test_extraction_goes_on_with_another_number_of_processes(
+    vild_text: tuple[StockWorld, Path], world
+) -> None:
+    """Of two processes' shards some records are lost; one process makes exactly these again."""
+    _, checkpoint = vild_text
+    path = world.root / 'regions-3'
+    shutil.copytree(world.root / 'regions-2', path)
+    for shard, lost in zip(EmbeddingStore(path).shards, (4, 2), strict=True):
+        with sqlite3.connect(shard.path) as connection:
+            connection.execute(f'DELETE FROM records WHERE number > {len(shard) - lost}')
+    done = world.test(
+        *('region-embeddings', checkpoint, 'regions-3'),
+        f'test_evaluator.path={path}',
+    )
+    assert '15 of 21 images are in' in done.stdout and '6 are left' in done.stdout
+    assert '(test) [6/6]' in done.stdout
+    assert_same_records(EmbeddingStore(world.store), EmbeddingStore(path))

@@ -6,14 +6,14 @@ import math
 import pytest
 from stock_world import StockWorld
 
-from mmdet_vild.datasets import NpzEmbeddingStore
+from mmdet_vild.datasets import EmbeddingStore
 
 pytestmark = pytest.mark.slow
 
 
 def test_train(world: StockWorld) -> None:
     """Regions from a COCO-style results file, as any detector's test run leaves it."""
-    store = NpzEmbeddingStore(str(world.store))
+    store = EmbeddingStore(str(world.store))
     proposals = []
     for image in world.annotations('train')['images']:
         record = store.read(dict(img_id=image['id'], ori_shape=(128, 128)))

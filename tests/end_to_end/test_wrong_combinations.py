@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from stock_world import OPTIONS, STOCK_TOOLS, StockWorld
 
-from mmdet_vild.datasets import NpzEmbeddingStore
+from mmdet_vild.datasets import EmbeddingStore
 from mmdet_vild.vocabulary import TextEmbeddings
 
 pytestmark = pytest.mark.slow
@@ -38,9 +38,9 @@ MESSAGES = {
     'another number of categories': 'four.npz holds 4 categories, but the bbox head has '
     'num_classes=5; set num_classes to 4 or name',
     'another teacher': 'ValueError: the region embeddings come from the teacher mini-clip@',
-    'no store': 'FileNotFoundError: there is no embedding store at nowhere (header.json is '
-    'missing); make one by testing a region-embedding extractor',
-    'an empty store': 'has no record of image',
+    'no store': 'FileNotFoundError: there is no embedding store at nowhere (no '
+    'shard-*.sqlite); make one by testing a region-embedding extractor',
+    'an empty store': 'has no record of 21 of the 21 images of OpenVocabularyLVISDataset',
     'no regions in the pipeline': "has no CLIPCropEmbedding (found ['LoadImageFromFile', "
     "'LoadAnnotations', 'RandomFlip', 'PackDetInputs']); add CLIPCropEmbedding, and PackViLDInputs",
 }
@@ -56,7 +56,9 @@ def refused(world: StockWorld, tmp_path_factory: pytest.TempPathFactory) -> Path
     )
     four = TextEmbeddings(text.embeddings[:4], text.names[:4], text.novel[:4], text.teacher)
     other = dataclasses.replace(text, teacher='ViT-B-32@0123456789abcdef')
-    empty = NpzEmbeddingStore.create(str(folder / 'empty'), text.teacher, text.embed_dims)
+    source = EmbeddingStore(world.store).header
+    dataset = source.pop('dataset')
+    EmbeddingStore.create(folder / 'empty', source, dataset).close()
     without_regions = folder / 'without_regions.py'
     without_regions.write_text(
         f'_base_ = {str(world.config("vild-text"))!r}\n'
@@ -69,7 +71,7 @@ def refused(world: StockWorld, tmp_path_factory: pytest.TempPathFactory) -> Path
         'another number of categories': ('vild', world.add_text('four', four)),
         'another teacher': ('vild', world.add_text('other-teacher', other)),
         'no store': ('vild', f'{store_path}=nowhere'),
-        'an empty store': ('vild', f'{store_path}={empty.path}'),
+        'an empty store': ('vild', f'{store_path}={folder / "empty"}'),
         'no regions in the pipeline': (str(without_regions),),
     }
     assert set(cases) == set(MESSAGES)

@@ -17,7 +17,7 @@ from mmdet.registry import DATASETS, METRICS, MODELS
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 
-from mmdet_vild.datasets import NpzEmbeddingStore
+from mmdet_vild.datasets import EmbeddingStore
 from mmdet_vild.teacher import OpenCLIPTeacher
 
 pytestmark = pytest.mark.slow
@@ -217,7 +217,7 @@ def test_recipe(user: User, printed: list[str]) -> None:
     encode, vild_text, _, vild, test, *_ = printed
     assert '12 categories (2 novel)' in encode
     assert 'loss_cls' in vild_text and 'loss_distill' not in vild_text
-    assert len(NpzEmbeddingStore(str(user.mine / 'vild' / 'regions_vit-b-32'))) == 4
+    assert len(EmbeddingStore(str(user.mine / 'vild' / 'regions_vit-b-32'))) == 4
     assert 'loss_cls' in vild and 'loss_distill' in vild
     for name in ('bbox_AP', 'bbox_APr', 'segm_APr'):
         assert f'lvis/{name}: ' in test

@@ -15,7 +15,12 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch.optim import SGD
 
-from mmdet_vild.datasets import NpzEmbeddingStore
+from mmdet_vild.datasets import (
+    EmbeddingRecord,
+    EmbeddingStore,
+    MissingRecordError,
+    dataset_fingerprint,
+)
 from mmdet_vild.models import CLIPTextClassifier
 from mmdet_vild.vocabulary import TextEmbeddings
 
@@ -59,7 +64,8 @@ class Labels(BaseDataset):
 
     def load_data_list(self) -> list[dict]:
         return [
-            dict(instances=[dict(bbox_label=label) for label in labels]) for labels in self.labels
+            dict(img_id=img_id, instances=[dict(bbox_label=label) for label in labels])
+            for img_id, labels in enumerate(self.labels)
         ]
 
     def get_cat_ids(self, index: int) -> list[int]:
@@ -68,12 +74,18 @@ class Labels(BaseDataset):
 
 @pytest.fixture
 def embedding(tmp_path):
-    """Config of CLIPCropEmbedding on a store of a teacher."""
+    """Config of CLIPCropEmbedding on a store of a teacher, with records of two images."""
 
-    def make(teacher='clip@1', embed_dims=4) -> dict:
-        path = str(tmp_path / f'{teacher}-{embed_dims}')
-        NpzEmbeddingStore.create(path, teacher, embed_dims)
-        return dict(type='CLIPCropEmbedding', store=dict(type='NpzEmbeddingStore', path=path))
+    def make(teacher='clip@1', embed_dims=4, images=2, dataset=None, **kwargs) -> dict:
+        path = str(tmp_path / f'{teacher}-{embed_dims}-{images}')
+        source = dict(teacher=teacher, embed_dims=embed_dims)
+        shard = EmbeddingStore.create(path, source, dataset or {})
+        arrays = (np.zeros(shape, np.float32) for shape in ((0, 4), 0, (0, embed_dims)))
+        record = EmbeddingRecord(*arrays)
+        shard.write([(img_id, record, (10, 10)) for img_id in range(images)])
+        shard.close()
+        store = dict(type='EmbeddingStore', path=path)
+        return dict(type='CLIPCropEmbedding', store=store, **kwargs)
 
     return make
 
@@ -180,6 +192,32 @@ def test_every_part_must_give_regions(classifier, embedding):
     parts = [Labels(pipeline=[embedding()]), Labels()]
     with pytest.raises(ValueError, match='has no CLIPCropEmbedding'):
         train(model, ConcatDataset(parts))
+
+
+def test_a_store_must_have_every_image(classifier, embedding):
+    """Before training, not when the image comes up."""
+    model = Detector(classifier(), distill_loss='any')
+    with pytest.raises(MissingRecordError, match='no record of 1 of the 2 images .* image 1; run'):
+        train(model, Labels(pipeline=[embedding(images=1)]))
+    train(model, Labels(pipeline=[embedding(images=1, allow_missing=True)]))
+
+
+def test_a_store_of_other_annotations(classifier, embedding, tmp_path):
+    model = Detector(classifier(), distill_loss='any')
+    file, other = tmp_path / 'train.json', tmp_path / 'other.json'
+    file.write_text('{}')
+    other.write_text('{"a": 1}')
+    transform = embedding(dataset=dataset_fingerprint(file))
+    for ann_file in (file, other):
+        labels = Labels(pipeline=[transform])
+        labels.ann_file = str(ann_file)
+        if ann_file is file:
+            train(model, labels)
+            continue
+        with pytest.raises(
+            ValueError, match=r'another annotation file than .*other.json: bytes is 2 '
+        ):
+            train(model, labels)
 
 
 def test_novel_annotations_may_be_trained_on_purpose(classifier):

@@ -1,5 +1,7 @@
 """The mini detectors with random weights, and a sample as a test pipeline makes it."""
 
+import copy
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -42,7 +44,7 @@ class SmallDetector:
         model.roi_head.bbox_head.num_classes = model.roi_head.mask_head.num_classes = 3
         model.roi_head.bbox_head.cls_predictor_cfg.text_embeddings = str(folder / 'text.npz')
         init_default_scope('mmdet')
-        self.model = MODELS.build(model).eval()
+        self.model = self.build()
 
         rng = np.random.default_rng(0)
         coarse = rng.integers(0, 256, (8, 10, 3), dtype=np.uint8)
@@ -50,13 +52,30 @@ class SmallDetector:
         self.image_file = str(folder / 'picture.png')
         cv2.imwrite(self.image_file, self.image)
 
-    def sample(self, *resizes: dict, without: str = '') -> dict:
+    def build(self, **changes) -> torch.nn.Module:
+        """The model of the config with some of its settings changed."""
+        torch.manual_seed(1)
+        config = copy.deepcopy(self.config)
+        config.merge_from_dict({'model': changes})
+        return MODELS.build(config.model).eval()
+
+    def sample(self, *resizes: dict, without: str = '', instances: list | None = None) -> dict:
         """The picture through the config's test pipeline.
 
         Args:
             *resizes: In place of the pipeline's own Resize.
             without: Name of a transform to leave out.
+            instances: Its annotations.
         """
+        return self.model.data_preprocessor(self._packed(resizes, without, instances))
+
+    def batch(self, *resizes: dict) -> dict:
+        """The picture resized in several ways."""
+        samples = [self._packed([resize]) for resize in resizes]
+        together = {key: [s[key][0] for s in samples] for key in ('inputs', 'data_samples')}
+        return self.model.data_preprocessor(together)
+
+    def _packed(self, resizes: Sequence, without: str = '', instances: list | None = None) -> dict:
         pipeline = []
         for transform in self.config.test_dataloader.dataset.pipeline:
             if transform.type == 'Resize':
@@ -64,9 +83,9 @@ class SmallDetector:
             elif transform.type not in ('LoadAnnotations', without):
                 pipeline.append(transform)
         compose = Compose([TRANSFORMS.build(transform) for transform in pipeline])
-        packed = compose(dict(img_path=self.image_file, img_id=1))
-        packed = dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']])
-        return self.model.data_preprocessor(packed)
+        results = dict(img_path=self.image_file, img_id=1)
+        packed = compose(results if instances is None else dict(results, instances=instances))
+        return dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']])
 
     @torch.no_grad()
     def predict(self, sample: dict) -> DetDataSample:

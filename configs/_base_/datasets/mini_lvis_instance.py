@@ -8,7 +8,7 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5),
     dict(
         type='CLIPCropEmbedding',
-        store=dict(type='NpzEmbeddingStore', path=data_root + 'vild/regions'),
+        store=dict(type='EmbeddingStore', path=data_root + 'vild/regions'),
         max_proposals=24,
         order='random',
     ),

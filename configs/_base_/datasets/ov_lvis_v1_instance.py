@@ -14,7 +14,7 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5),
     dict(
         type='CLIPCropEmbedding',
-        store=dict(type='NpzEmbeddingStore', path=data_root + 'vild/regions_vit-b-32'),
+        store=dict(type='EmbeddingStore', path=data_root + 'vild/regions_vit-b-32'),
     ),
     dict(type='PackViLDInputs'),
 ]
