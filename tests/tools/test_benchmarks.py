@@ -1,4 +1,4 @@
-"""The benchmark runs and reports; what it measures here means nothing."""
+"""The benchmarks run and report; what they measure here means nothing."""
 
 import re
 import sys
@@ -9,7 +9,11 @@ import pytest
 TOOLS = Path(__file__).parents[2] / 'tools' / 'benchmarks'
 sys.path.insert(0, str(TOOLS))
 
+import data_time  # noqa: E402
 import postprocess  # noqa: E402
+import store  # noqa: E402
+import store_damage  # noqa: E402
+import teacher  # noqa: E402
 import train_step  # noqa: E402
 
 pytestmark = pytest.mark.onedl
@@ -43,6 +47,58 @@ def test_both_comparisons_start_from_the_stock_config():
 def test_refuses_wrong_options(wrong):
     with pytest.raises(SystemExit):
         train_step.parse_args(wrong)
+
+
+def rows_of(printed: str) -> dict[str, list[str]]:
+    """The rows of the Markdown table in what was printed."""
+    lines = [line for line in printed.splitlines() if line.startswith('| ')]
+    cells = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
+    return {row[0]: row[1:] for row in cells}
+
+
+def test_store_prints_ratios(capsys):
+    store.main(['--images', '5', '--rounds', '1', '--regions', '300', '--width', '512'])
+    printed = capsys.readouterr().out
+    rows = rows_of(printed)
+    assert all(float(cell) > 0 for name in store.KINDS for cell in rows[name][:3])
+    size = float(rows['embedding store'][0])
+    assert 300 * (20 + 2 * 512) <= size < 1.2 * 300 * (20 + 2 * 512)
+    assert re.search(r'LVIS train, 100170 images: \d+.\d GB \(at most 32: (met|missed)\)', printed)
+    assert re.search(r'at least 5: (met|missed)\).*\(at most 1.2: (met|missed)\)', printed)
+
+
+def test_store_damage_prints_counts(capsys, monkeypatch):
+    monkeypatch.delitem(store_damage.KINDS, 'LMDB')  # not among the dependencies
+    store_damage.main(['--damages', '10'])
+    rows = rows_of(capsys.readouterr().out)
+    ended, reported, unchanged, unnoticed = map(int, rows['embedding store (SQLite)'])
+    assert (ended, unnoticed) == (0, 0) and reported > 0 and reported + unchanged == 10
+
+
+def test_teacher_prints_ratios(capsys):
+    sizes = '--model mini-clip --images 2 --regions 5 --rounds 1 --batch-size 8'
+    teacher.main(sizes.split())
+    printed = capsys.readouterr().out
+    rows = rows_of(printed)
+    for name in ('preprocessing alone', 'end to end'):
+        assert all(float(cell) > 0 for cell in rows[name])
+    assert re.search(r'forward pass alone: \d+ crops/s, of which we reach \d+ %', printed)
+    average, worst = re.search(r'ways: ([\d.]+) on average, ([\d.]+) at worst', printed).groups()
+    assert float(average) >= 0.999 and float(worst) >= 0.99
+
+
+@pytest.mark.slow
+def test_data_time_prints_ratios(capsys):
+    data_time.main(['--images', '4', '--rounds', '1', '--regions', '20', '--width', '8'])
+    rows = rows_of(capsys.readouterr().out)
+    assert [rows[data_time.WITHOUT][i] for i in (1, 3)] == ['1.000'] * 2
+    assert all(float(cell) > 0 for cell in rows[data_time.WITH])
+
+
+@pytest.mark.parametrize('benchmark', [store, teacher, data_time])
+def test_refuses_wrong_sizes(benchmark):
+    with pytest.raises(SystemExit):
+        benchmark.main(['--rounds', '0'])
 
 
 def test_postprocess_prints_ratios(capsys):
