@@ -188,7 +188,10 @@ def connect(path: Path) -> sqlite3.Connection:
     """
     writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
     uri = f'file:{quote(str(path.absolute()))}?mode={"rw" if writable else "ro"}'
-    return sqlite3.connect(uri, BUSY_TIMEOUT, uri=True)
+    connection = sqlite3.connect(uri, BUSY_TIMEOUT, uri=True)
+    # Halves the time of a read. SQLite maps 2 GB of a file at most and reads the rest.
+    connection.execute('PRAGMA mmap_size = 2147418112')
+    return connection
 
 
 def read_header(connection: sqlite3.Connection) -> dict:
