@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-_FIELDS = ('embeddings', 'names', 'novel', 'teacher', 'prompts')
+_FIELDS = ('embeddings', 'names', 'novel', 'teacher')
+_NOT_KNOWN = '{"synonyms": [], "templates": []}'
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class TextEmbeddings:
         try:
             with np.load(path, allow_pickle=False) as data:
                 parts = {field: data[field] for field in _FIELDS}
-                prompts = json.loads(str(parts['prompts']))
+                prompts = json.loads(str(data['prompts']) if 'prompts' in data else _NOT_KNOWN)
                 words = dict(
                     synonyms=tuple(tuple(map(str, words)) for words in prompts['synonyms']),
                     templates=tuple(map(str, prompts['templates'])),

@@ -53,6 +53,14 @@ def test_parts_that_do_not_fit(change, message):
         TextEmbeddings(**{**parts, **change})
 
 
+def test_a_file_that_does_not_say_its_prompts(tmp_path):
+    text, path = make(), str(tmp_path / 'text.npz')
+    parts = {key: np.array(getattr(text, key)) for key in ('names', 'novel', 'teacher')}
+    np.savez(path, embeddings=text.embeddings, **parts)
+    found = TextEmbeddings.load(path)
+    assert found.names == text.names and found.synonyms == found.templates == ()
+
+
 def test_files_of_another_kind(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'absent.npz; write one with'):
         TextEmbeddings.load(str(tmp_path / 'absent.npz'))
