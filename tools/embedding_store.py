@@ -21,8 +21,10 @@ from urllib.parse import quote
 import numpy as np
 from tqdm import tqdm
 
-from mmdet_vild.datasets import EmbeddingShard, EmbeddingStore
+from mmdet_vild.datasets import EmbeddingStore
 from mmdet_vild.datasets.embedding_repair import damage, repair
+from mmdet_vild.datasets.embedding_shard import write_shard
+from mmdet_vild.datasets.embedding_store import shard_files
 
 
 def show(store: EmbeddingStore) -> None:
@@ -37,9 +39,9 @@ def show(store: EmbeddingStore) -> None:
     print(f'{count} images, {total / 1e9:.3f} GB, {total / max(count, 1):.0f} bytes an image')
 
 
-def shard_files(path: Path) -> list[Path]:
+def existing_files(path: Path) -> list[Path]:
     """The files of a store, which need not be readable."""
-    files = sorted(path.glob('shard-*.sqlite'))
+    files = shard_files(path)
     if not files:
         EmbeddingStore(path)  # says what is missing
     return files
@@ -52,7 +54,7 @@ def verify(path: Path) -> int:
         The number of damages.
     """
     count = 0
-    for file in shard_files(path):
+    for file in existing_files(path):
         for line in tqdm(damage(file), desc=f'damages of {file.name}', unit=''):
             tqdm.write(line, file=sys.stdout)
             count += 1
@@ -62,7 +64,7 @@ def verify(path: Path) -> int:
 
 def repair_all(path: Path) -> None:
     """Give each damaged shard a new file with the records that are still right."""
-    for file in tqdm(shard_files(path), desc='repair', unit=' shards'):
+    for file in tqdm(existing_files(path), desc='repair', unit=' shards'):
         if (repaired := repair(file)) is not None:
             kept, backup = repaired
             tqdm.write(f'{file.name}: {kept} records kept; the old file is {backup}', sys.stdout)
@@ -74,14 +76,13 @@ def merge(store: EmbeddingStore, out: Path) -> None:
         raise ValueError(f'{out} holds a store already; choose another folder')
     out.mkdir(parents=True, exist_ok=True)
     unfinished = out / 'shard-00000.unfinished'
-    unfinished.unlink(missing_ok=True)
-    merged = EmbeddingShard.create(unfinished, store.header)
-    for shard in store.shards:
-        for img_id in tqdm(shard.img_ids(), desc=shard.path.name, unit=' images'):
-            merged.write([(img_id, *shard.read(img_id))])
-    merged.close()
+    records = (
+        (img_id, *shard.read(img_id))
+        for shard in store.shards
+        for img_id in tqdm(shard.img_ids(), desc=shard.path.name, unit=' images')
+    )
+    write_shard(unfinished, store.header, records)
     unfinished.replace(out / 'shard-00000.sqlite')
-    Path(f'{unfinished}.lock').unlink(missing_ok=True)
 
 
 def export(store: EmbeddingStore, out: Path) -> None:

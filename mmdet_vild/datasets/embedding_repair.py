@@ -16,6 +16,7 @@ from .embedding_shard import (
     decode,
     lock_for_writing,
     read_header,
+    write_shard,
 )
 
 #: So many numbers in a row without a record that can be read are the end of a damaged file.
@@ -81,21 +82,15 @@ def repair(path: str | Path) -> tuple[int, Path] | None:
 
 def _rewrite(path: Path, fresh: Path) -> int | None:
     """Copy the records that are right; returns their number, or None where no header is left."""
-    fresh.unlink(missing_ok=True)
     with closing(connect(path)) as connection:
         try:
             _let_it_be_cut_off(connection)
             header = read_header(connection)
         except (sqlite3.Error, ValueError, TypeError):
             return None
-        shard, kept = EmbeddingShard.create(fresh, header), 0
-        for key, found in _traces(connection, path, header['embed_dims']):
-            if not isinstance(found, str):
-                shard.write([(json.loads(key), *found)])
-                kept += 1
-        shard.close()
-    Path(f'{fresh}.lock').unlink(missing_ok=True)
-    return kept
+        traces = _traces(connection, path, header['embed_dims'])
+        right = ((json.loads(k), *found) for k, found in traces if not isinstance(found, str))
+        return write_shard(fresh, header, right)
 
 
 def _let_it_be_cut_off(connection: sqlite3.Connection) -> None:

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import struct
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -179,6 +179,24 @@ class EmbeddingShard:
     def __getstate__(self) -> dict:
         # A spawned worker opens the file itself, and never writes.
         return {**self.__dict__, '_connections': {}, '_lock': None}
+
+
+def write_shard(
+    path: Path, header: dict, records: Iterable[tuple[int | str, EmbeddingRecord, tuple]]
+) -> int:
+    """Write a new shard as a whole, in place of what an interrupted attempt left.
+
+    Returns:
+        The number of records.
+    """
+    path.unlink(missing_ok=True)
+    shard, count = EmbeddingShard.create(path, header), 0
+    for record in records:
+        shard.write([record])
+        count += 1
+    shard.close()
+    Path(f'{path}.lock').unlink(missing_ok=True)
+    return count
 
 
 def connect(path: Path) -> sqlite3.Connection:

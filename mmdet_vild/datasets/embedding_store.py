@@ -38,7 +38,7 @@ class EmbeddingStore:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        files = sorted(self.path.glob('shard-*.sqlite'))
+        files = shard_files(path)
         if not files:
             raise FileNotFoundError(
                 f'there is no embedding store at {path} (no shard-*.sqlite); make one by testing '
@@ -94,7 +94,7 @@ class EmbeddingStore:
         folder.mkdir(parents=True, exist_ok=True)
         form = {'format': cls.FORMAT, 'version': cls.VERSION, 'dtype': 'float16'}
         header = {**form, **source, 'dataset': dataset}
-        for file in sorted(folder.glob('shard-*.sqlite')):
+        for file in shard_files(folder):
             if differences := header_differences(EmbeddingShard(file).header, header):
                 raise ValueError(
                     f'the embedding store at {path} was begun differently: {differences}; choose '
@@ -156,6 +156,11 @@ class EmbeddingStore:
                 f'the embedding store at {self.path} was made for another annotation file than '
                 f'{ann_file}: {differences}; extract the embeddings for this one'
             )
+
+
+def shard_files(path: str | Path) -> list[Path]:
+    """The files of the store in a folder; they need not be readable."""
+    return sorted(Path(path).glob('shard-*.sqlite'))
 
 
 def header_differences(expected: dict, found: dict, prefix: str = '') -> str:

@@ -12,7 +12,7 @@ class LoadImageOrSkip(LoadImageFromFile):
     Such an image becomes a black one with the reason in ``unreadable``, which
     :class:`mmdet_vild.teacher.RegionEmbeddingExtractor` passes by and
     :class:`mmdet_vild.evaluation.EmbeddingStoreWriter` reports at the end; the store gets no
-    record of it. ``unreadable`` must be among the ``meta_keys`` of ``PackDetInputs``.
+    record of it. ``PackViLDInputs`` passes it on.
 
     Args:
         **kwargs: As :class:`mmcv.transforms.LoadImageFromFile`.

@@ -4,12 +4,13 @@ import json
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmdet_vild.datasets import UnfinishedSampler
 from mmdet_vild.evaluation import EmbeddingStoreWriter
 from mmdet_vild.teacher import RegionEmbeddingExtractor
+
+from .vocabulary_check_hook import model_of
 
 #: Transforms that change nothing about which regions an image has.
 _WITHOUT_EFFECT = ('LoadImage', 'LoadAnnotations', 'KeepOriginalImage', 'Pack')
@@ -32,7 +33,7 @@ class EmbeddingStoreHook(Hook):
 
     def before_test(self, runner: Runner) -> None:
         """Open the store."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = model_of(runner)
         metrics = runner.test_loop.evaluator.metrics
         writers = [metric for metric in metrics if isinstance(metric, EmbeddingStoreWriter)]
         if not isinstance(model, RegionEmbeddingExtractor) or len(writers) != 1:

@@ -48,7 +48,7 @@ class VocabularyCheckHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Check the training dataset and its store, and the validation dataset."""
-        model, dataset = _model_of(runner), runner.train_loop.dataloader.dataset
+        model, dataset = model_of(runner), runner.train_loop.dataloader.dataset
         _check(model, dataset)
         if runner.val_loop is not None:  # built by now
             _check(model, runner.val_loop.dataloader.dataset)
@@ -59,11 +59,11 @@ class VocabularyCheckHook(Hook):
 
     def before_val(self, runner: Runner) -> None:
         """Check the validation dataset."""
-        _check(_model_of(runner), runner.val_loop.dataloader.dataset)
+        _check(model_of(runner), runner.val_loop.dataloader.dataset)
 
     def before_test(self, runner: Runner) -> None:
         """Check the test dataset."""
-        _check(_model_of(runner), runner.test_loop.dataloader.dataset)
+        _check(model_of(runner), runner.test_loop.dataloader.dataset)
 
 
 def _check(model: nn.Module, dataset: Dataset) -> None:
@@ -214,7 +214,8 @@ def _describe(dataset: Dataset) -> str:
     return f'{type(dataset).__name__} ({getattr(dataset, "ann_file", "no annotation file")})'
 
 
-def _model_of(runner: Runner) -> nn.Module:
+def model_of(runner: Runner) -> nn.Module:
+    """The model, out of what wraps it in a distributed run."""
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 

@@ -1,7 +1,7 @@
 """ViLD's heads, classifier and loss, registered in mmdet's MODELS."""
 
 from .clip_text_classifier import CLIPTextClassifier
-from .lazy_nms import LazyNMSRoIHead, lazy_multiclass_nms
+from .lazy_nms import LazyNMSRoIHead, lazy_detections, lazy_multiclass_nms
 from .tf_bbox_coder import TFDeltaXYWHBBoxCoder
 from .vild import ViLD
 from .vild_bbox_head import ViLDBBoxHead
@@ -18,5 +18,6 @@ __all__ = [
     'ViLDEnsembleBBoxHead',
     'ViLDImageDistillLoss',
     'ViLDRoIHead',
+    'lazy_detections',
     'lazy_multiclass_nms',
 ]

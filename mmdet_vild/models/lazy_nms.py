@@ -50,6 +50,20 @@ def lazy_multiclass_nms(
     return multiclass_nms(multi_bboxes, multi_scores, score_thr, nms_cfg, max_num)
 
 
+def lazy_detections(
+    multi_bboxes: Tensor, multi_scores: Tensor, rcnn_test_cfg: ConfigType
+) -> InstanceData:
+    """What :func:`lazy_multiclass_nms` finds with the settings of ``test_cfg.rcnn``."""
+    dets, labels = lazy_multiclass_nms(
+        multi_bboxes,
+        multi_scores,
+        rcnn_test_cfg.score_thr,
+        rcnn_test_cfg.nms,
+        rcnn_test_cfg.max_per_img,
+    )
+    return InstanceData(bboxes=dets[:, :4], scores=dets[:, 4], labels=labels)
+
+
 @MODELS.register_module()
 class LazyNMSRoIHead(StandardRoIHead):
     """mmdet's standard RoI head, with :func:`lazy_multiclass_nms` for any bbox head.
@@ -70,12 +84,4 @@ class LazyNMSRoIHead(StandardRoIHead):
         if rcnn_test_cfg is None or not sum(map(len, rpn_results_list)):
             return super().predict_bbox(*arguments, rcnn_test_cfg, rescale)
         results = super().predict_bbox(*arguments, None, rescale)
-        cfg = rcnn_test_cfg
-        found = [
-            lazy_multiclass_nms(r.bboxes, r.scores, cfg.score_thr, cfg.nms, cfg.max_per_img)
-            for r in results
-        ]
-        return [
-            InstanceData(bboxes=dets[:, :4], scores=dets[:, 4], labels=labels)
-            for dets, labels in found
-        ]
+        return [lazy_detections(r.bboxes, r.scores, rcnn_test_cfg) for r in results]

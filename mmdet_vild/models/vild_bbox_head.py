@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, softmax
 
 from .clip_text_classifier import CLIPTextClassifier
-from .lazy_nms import lazy_multiclass_nms
+from .lazy_nms import lazy_detections
 
 
 class FCNormReLU(nn.Sequential):
@@ -191,11 +191,4 @@ class ViLDBBoxHead(ConvFCBBoxHead):
             results.scores = scores
             return results
         # It expects a last column for background, and ignores it.
-        dets, labels = lazy_multiclass_nms(
-            results.bboxes,
-            pad(scores, (0, 1)),
-            rcnn_test_cfg.score_thr,
-            rcnn_test_cfg.nms,
-            rcnn_test_cfg.max_per_img,
-        )
-        return InstanceData(bboxes=dets[:, :4], scores=dets[:, 4], labels=labels)
+        return lazy_detections(results.bboxes, pad(scores, (0, 1)), rcnn_test_cfg)

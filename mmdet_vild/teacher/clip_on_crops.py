@@ -6,7 +6,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.nn.functional import pad, softmax
 
-from mmdet_vild.models import ViLD, lazy_multiclass_nms
+from mmdet_vild.models import ViLD, lazy_detections
 
 from .original_image import original_image, to_original
 
@@ -69,9 +69,5 @@ class CLIPOnCrops(ViLD):
         scores = softmax(embeddings @ words.t() / classifier.temperature, dim=1)
         if self.with_objectness:
             scores = (scores * objectness[:, None]).sqrt()
-        cfg = self.roi_head.test_cfg
         # It expects a last column for background, and ignores it.
-        dets, labels = lazy_multiclass_nms(
-            boxes, pad(scores, (0, 1)), cfg.score_thr, cfg.nms, cfg.max_per_img
-        )
-        return InstanceData(bboxes=dets[:, :4], scores=dets[:, 4], labels=labels)
+        return lazy_detections(boxes, pad(scores, (0, 1)), self.roi_head.test_cfg)
