@@ -30,6 +30,6 @@ model = dict(
             loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
             loss_bbox=dict(type='L1Loss', loss_weight=2.0),
         ),
-        distill_loss=dict(type='ViLDImageDistillLoss', loss_weight=0.5),
+        distill_loss=dict(type='ViLDImageDistillLoss', loss_weight=0.25),
     ),
 )
