@@ -12,6 +12,7 @@ from .keep_original_image import (
 )
 from .load_image_or_skip import LoadImageOrSkip
 from .on_the_fly_embeddings import OnTheFlyEmbeddings, load_proposals
+from .open_vocabulary_coco import OpenVocabularyCocoDataset, OVCocoDataset
 from .open_vocabulary_lvis import OpenVocabularyLVISDataset
 from .pack_vild_inputs import PackViLDInputs
 from .unfinished_sampler import UnfinishedSampler
@@ -28,7 +29,9 @@ __all__ = [
     'KeepOriginalImage',
     'LoadImageOrSkip',
     'MissingRecordError',
+    'OVCocoDataset',
     'OnTheFlyEmbeddings',
+    'OpenVocabularyCocoDataset',
     'OpenVocabularyLVISDataset',
     'PackViLDInputs',
     'UnfinishedSampler',

@@ -28,7 +28,7 @@ class VocabularyCheckHook(Hook):
     too), validation and testing this hook compares
 
     - the dataset's ``classes`` with the names in the text-embedding file, in order;
-    - the dataset's ``novel`` classes, where it has any, with the novel ones of the classifier;
+    - the dataset's ``novel_classes``, where it has any, with the novel ones of the classifier;
     - the teacher and the embedding width of the store with those of the text embeddings;
     - the annotation file that the store was made for with the dataset's;
     - that the model does not resize the batch, which would leave the stored boxes behind.
@@ -88,9 +88,9 @@ def check_vocabulary(classifier: CLIPTextClassifier, metainfo: dict) -> None:
             f'{len(classifier.names)} words{_first_difference(classes, classifier.names)}; encode '
             "the vocabulary of the dataset's own annotation file with tools/encode_vocabulary.py"
         )
-    if metainfo.get('novel') is None:
+    if metainfo.get('novel_classes') is None:
         return
-    found = set(metainfo['novel'])
+    found = set(metainfo['novel_classes'])
     expected = {
         n for n, novel in zip(classifier.names, classifier.novel.tolist(), strict=True) if novel
     }

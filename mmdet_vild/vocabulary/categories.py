@@ -26,7 +26,8 @@ def load_categories(path: str) -> list[dict]:
             - an LVIS or COCO annotation file, whose ``categories`` are taken in id order;
             - a ``.txt`` file, one name a line;
             - the name of a dataset class that MMDetection knows, such as ``'CocoDataset'``,
-              ``'VOCDataset'`` or ``'Objects365V2Dataset'``.
+              ``'VOCDataset'`` or ``'Objects365V2Dataset'``, or ``'OVCocoDataset'``, which also
+              says which categories are novel.
 
     Returns:
         A dict a category with ``id``, ``name``, ``synonyms`` and ``frequency``, in label order.
@@ -70,7 +71,8 @@ def _of_dataset_class(name: str) -> list[dict]:
     from mmdet.registry import DATASETS
 
     dataset = DATASETS.get(name) if name.isidentifier() else None
-    names = getattr(dataset, 'METAINFO', {}).get('classes', ())
+    metainfo = getattr(dataset, 'METAINFO', {})
+    names, novel = metainfo.get('classes', ()), metainfo.get('novel_classes')
     if not names:
         known = sorted(
             key
@@ -81,10 +83,13 @@ def _of_dataset_class(name: str) -> list[dict]:
             f'there is no vocabulary file at {name}, nor is it a dataset class with categories, '
             f'which are: {", ".join(known)}'
         )
-    return [
-        _check({'name': text, 'synonyms': [_SPELLED_OUT.get(text, text)]}, index, name)
-        for index, text in enumerate(names)
-    ]
+    categories = []
+    for index, text in enumerate(names):
+        category = {'name': text, 'synonyms': [_SPELLED_OUT.get(text, text)]}
+        if novel is not None:
+            category['frequency'] = NOVEL_FREQUENCY if text in novel else 'f'
+        categories.append(_check(category, index, name))
+    return categories
 
 
 def _in_id_order(categories: list, path: str) -> list[dict]:

@@ -161,7 +161,8 @@ def test_config(load, name):
 
 def train(model, cfg: Config) -> None:
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
-    assert dataset.metainfo['novel'] and len(dataset.metainfo['classes']) == num_classes(model)
+    assert dataset.metainfo['novel_classes']
+    assert len(dataset.metainfo['classes']) == num_classes(model)
     optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     before = {name: value.clone() for name, value in model.named_parameters()}
     batch = model.data_preprocessor(pseudo_collate([dataset[0], dataset[1]]), training=True)

@@ -26,7 +26,7 @@ def test_counts() -> None:
     )
     assert dataset.metainfo['classes'] == tuple(category['name'] for category in categories)
     assert len(dataset.metainfo['classes']) == 1203
-    assert len(dataset.metainfo['novel']) == 337
+    assert len(dataset.metainfo['novel_classes']) == 337
     assert len(dataset) == IMAGES['val']
 
 
@@ -36,6 +36,6 @@ def test_exactly_the_base_categories_are_trained() -> None:
     )
     assert len(dataset) == IMAGES['train']
     labels = {label for i in range(len(dataset)) for label in dataset.get_cat_ids(i)}
-    base = set(dataset.metainfo['classes']) - set(dataset.metainfo['novel'])
+    base = set(dataset.metainfo['classes']) - set(dataset.metainfo['novel_classes'])
     assert {dataset.metainfo['classes'][label] for label in labels} == base
     assert len(base) == 866

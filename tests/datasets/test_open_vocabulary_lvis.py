@@ -91,7 +91,7 @@ def labels_of(dataset):
 def test_categories_come_from_the_file(build):
     dataset = build()
     assert dataset.metainfo['classes'] == ('cat', 'unicorn', 'spoon', 'griffin')
-    assert dataset.metainfo['novel'] == ('unicorn', 'griffin')
+    assert dataset.metainfo['novel_classes'] == ('unicorn', 'griffin')
     assert OpenVocabularyLVISDataset.METAINFO['classes'] == ()
 
 
@@ -143,7 +143,7 @@ def test_samplers_and_wrappers_see_base_categories_only(build, write):
         },
         oversample_thr=0.5,
     )
-    assert balanced.metainfo['novel'] == ('unicorn', 'griffin')
+    assert balanced.metainfo['novel_classes'] == ('unicorn', 'griffin')
     assert len(pickle.loads(pickle.dumps(dataset))) == 5
 
 
@@ -265,7 +265,7 @@ def test_missing_file():
 
 
 def test_missing_data_prefix(build):
-    with pytest.raises(ValueError, match=r"found data_prefix=\{'img_path': ''\}, .* no 'img'"):
+    with pytest.raises(ValueError, match=r"found data_prefix=\{'img_path': ''\} for .* no 'img'"):
         build(data_prefix={'img_path': ''})
 
 
@@ -279,7 +279,7 @@ def test_other_classes_are_refused(build):
     with pytest.raises(ValueError, match='metainfo names 2 classes'):
         build(metainfo={'classes': ('cat', 'dog')})
     names = tuple(name for _, name, _ in CATEGORIES)
-    assert build(metainfo={'classes': names}).metainfo['novel'] == ('unicorn', 'griffin')
+    assert build(metainfo={'classes': names}).metainfo['novel_classes'] == ('unicorn', 'griffin')
 
 
 def test_unrecorded_transforms_stop_the_build(build):

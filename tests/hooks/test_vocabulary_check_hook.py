@@ -58,7 +58,7 @@ class Labels(BaseDataset):
         super().__init__(
             ann_file='labels.json',
             serialize_data=False,
-            metainfo=dict(classes=classes, novel=novel),
+            metainfo=dict(classes=classes, novel_classes=novel),
             pipeline=list(pipeline),
         )
 

@@ -34,8 +34,9 @@ def test_class_names(build):
     assert detector.dataset_meta == {'classes': words}
     detector.dataset_meta = {'classes': words, 'palette': [(1, 2, 3)] * CATEGORIES}
     assert detector.dataset_meta == {'classes': words, 'palette': [(1, 2, 3)] * CATEGORIES}
-    detector.dataset_meta = {'classes': ('cat', 'dog'), 'palette': [(1, 2, 3)] * 2, 'novel': ()}
-    assert detector.dataset_meta == {'classes': words, 'novel': ()}
+    other = {'classes': ('cat', 'dog'), 'palette': [(1, 2, 3)] * 2, 'novel_classes': ()}
+    detector.dataset_meta = other
+    assert detector.dataset_meta == {'classes': words, 'novel_classes': ()}
     detector.dataset_meta['palette'] = 'random'  # as init_detector does
     assert detector.dataset_meta['palette'] == 'random'
 

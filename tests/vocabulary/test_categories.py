@@ -68,6 +68,12 @@ def test_dataset_classes(name, count):
     assert all(name == words for name, words in joined.items())
 
 
+def test_a_dataset_class_may_say_which_are_novel():
+    found = load_categories('OVCocoDataset')
+    assert len(found) == 65 and sum(is_novel(c) for c in found) == 17
+    assert is_novel(found[4]) and found[4]['name'] == 'airplane' and found[0]['frequency'] == 'f'
+
+
 @pytest.mark.parametrize(
     ('content', 'message'),
     [

@@ -1,0 +1,154 @@
+"""What datasets with novel categories have in common: these stay out of training."""
+
+import json
+from functools import cached_property
+from typing import Any
+
+from mmengine.logging import MMLogger
+
+from .clip_crop_embedding import CLIPCropEmbedding
+from .geometry import check_transforms, flatten_transforms
+
+
+class OpenVocabularyMixin:
+    """Put before an mmdet dataset in COCO's or LVIS's format, whose annotations it goes through.
+
+    In training, the annotations of novel categories are dropped while loading: they reach no
+    sample, count for no sampler, and an image that has no others is empty
+    (``filter_cfg=dict(filter_empty_gt=True)``). In test mode every annotation stays.
+
+    ``metainfo`` holds ``classes``, ``novel_classes`` and ``base_classes``, names in label order.
+
+    Args:
+        drop_novel: Set to ``False`` to train a baseline supervised with novel categories too.
+        **kwargs: Those of the dataset.
+    """
+
+    METAINFO = {'classes': (), 'novel_classes': (), 'base_classes': (), 'palette': 'random'}
+    #: What an annotation file of this format needs, and which folder its images' paths start from.
+    FORMAT = IMAGE_FOLDER = ''
+
+    def __init__(self, *args: Any, drop_novel: bool = True, **kwargs: Any) -> None:
+        self.drop_novel = drop_novel
+        super().__init__(*args, **kwargs)
+        if any(isinstance(transform, CLIPCropEmbedding) for transform in self._transforms):
+            check_transforms(self._transforms)
+
+    def read_categories(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Check the categories of the annotation file.
+
+        Called once, while the annotation file is at hand.
+
+        Returns:
+            The names of all classes, in the order of ``cat_ids``, and of the novel ones.
+        """
+        raise NotImplementedError
+
+    def load_data_list(self) -> list[dict]:
+        """Load the annotation file.
+
+        Returns:
+            One dict an image.
+        """
+        if 'img' not in self.data_prefix:
+            raise ValueError(
+                f"found data_prefix={self.data_prefix} for {self.ann_file}, which has no 'img'; "
+                f'name the folder inside data_root: {self.IMAGE_FOLDER}'
+            )
+        self._novel_ids: set | None = None
+        self._num_dropped = 0
+        try:
+            data_list = super().load_data_list()
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f'there is no annotation file at {self.ann_file}; check data_root and ann_file'
+            ) from error
+        except json.JSONDecodeError as error:
+            raise ValueError(f'{self.ann_file} is not valid JSON: {error}') from error
+        except KeyError as error:
+            raise ValueError(
+                f'{self.ann_file} lacks the field {error}. It needs {self.FORMAT}'
+            ) from error
+        except (AssertionError, TypeError) as error:  # how pycocotools and lvis refuse a file
+            raise ValueError(
+                f'{self.ann_file} cannot be read ({error}). It needs {self.FORMAT}'
+            ) from error
+        if not data_list:
+            raise ValueError(f'{self.ann_file} has no images')
+        if self._dropping:
+            for category_id in self._novel_ids:
+                self.cat_img_map[category_id] = []
+            MMLogger.get_current_instance().info(
+                'dropped %d annotations of %d novel categories (of %d categories) from %s',
+                self._num_dropped,
+                len(self._novel_ids),
+                len(self.cat_ids),
+                self.ann_file,
+            )
+        return data_list
+
+    def parse_data_info(self, raw_data_info: dict) -> dict:
+        """Parse the annotations of one image, without those that must not be learned from.
+
+        Args:
+            raw_data_info: ``raw_img_info`` and ``raw_ann_info`` from the annotation file.
+
+        Returns:
+            The parsed annotations.
+        """
+        if self._novel_ids is None:
+            # The annotation file is at hand only while the parent class goes through its images.
+            classes, novel = self.read_categories()
+            self._metainfo.update(
+                classes=classes,
+                novel_classes=novel,
+                base_classes=tuple(name for name in classes if name not in novel),
+            )
+            ids = zip(self.cat_ids, classes, strict=True)
+            self._novel_ids = {category_id for category_id, name in ids if name in novel}
+        annotations = raw_data_info['raw_ann_info']
+        if self._dropping:
+            kept = [ann for ann in annotations if ann['category_id'] not in self._novel_ids]
+            self._num_dropped += len(annotations) - len(kept)
+            annotations = kept
+        if self._loads_masks:
+            for annotation in annotations:
+                if not annotation.get('segmentation'):
+                    raise ValueError(
+                        f'annotation {annotation["id"]} of {self.ann_file} has no segmentation; '
+                        'add it, or train boxes only, with LoadAnnotations(with_mask=False) and a '
+                        'model without a mask head'
+                    )
+        return super().parse_data_info({**raw_data_info, 'raw_ann_info': annotations})
+
+    def filter_data(self) -> list[dict]:
+        """Filter images according to ``filter_cfg``.
+
+        Returns:
+            The dicts of the images that are left.
+
+        Raises:
+            ValueError: None is.
+        """
+        return self.check_any_left(super().filter_data())
+
+    def check_any_left(self, data_list: list[dict]) -> list[dict]:
+        """Return ``data_list``; raise a ValueError if it is empty."""
+        if not data_list:
+            raise ValueError(
+                f'no image of {self.ann_file} is left by filter_cfg={self.filter_cfg}'
+                + (' after dropping the novel annotations' if self._dropping else '')
+            )
+        return data_list
+
+    @property
+    def _dropping(self) -> bool:
+        return self.drop_novel and not self.test_mode
+
+    @cached_property  # asked for every image
+    def _loads_masks(self) -> bool:
+        return any(getattr(transform, 'with_mask', False) for transform in self._transforms)
+
+    @property
+    def _transforms(self) -> list:
+        return list(flatten_transforms([self.pipeline]))
