@@ -1,4 +1,5 @@
-# CLIP on cropped regions: the teacher classifies crops of ViLD-text's boxes. For testing only.
+# CLIP on cropped regions: the teacher classifies crops of ViLD-text's boxes, times objectness. For
+# testing only, on a checkpoint of ViLD-text.
 _base_ = './vild-text_r50_fpn_20e_lvis-v1.py'
 
 model = dict(
@@ -7,14 +8,13 @@ model = dict(
     teacher=dict(type='OpenCLIPTeacher', model_name='ViT-B-32-quickgelu', pretrained='openai'),
 )
 test_pipeline = [
-    dict(type='LoadImageFromFile', backend_args=None),
+    _base_.test_pipeline[0],
     dict(type='KeepOriginalImage'),
-    dict(type='Resize', scale=(1333, 800), keep_ratio=True),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    *_base_.test_pipeline[1:-1],
     dict(
         type='PackDetInputs',
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'ori_img'),
     ),
 ]
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader

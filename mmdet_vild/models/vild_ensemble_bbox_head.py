@@ -8,6 +8,22 @@ from torch.nn.functional import softmax
 from .vild_bbox_head import ViLDBBoxHead
 
 
+def geometric_mean(text: Tensor, image: Tensor, novel: Tensor, weight: float) -> Tensor:
+    """Combine the probabilities of two classifiers (ViLD, Eq. 5).
+
+    Args:
+        text: (n, C), trusted on base categories.
+        image: (n, C), trusted on novel ones.
+        novel: (C,) bool.
+        weight: lambda, the exponent of the trusted one.
+
+    Returns:
+        (n, C).
+    """
+    text_weight = torch.where(novel, 1 - weight, weight)
+    return text**text_weight * image ** (1 - text_weight)
+
+
 @MODELS.register_module()
 class ViLDEnsembleBBoxHead(ViLDBBoxHead):
     """Two branches with convs, FCs and projections of their own (ViLD, Sec. 3.4).
@@ -66,6 +82,4 @@ class ViLDEnsembleBBoxHead(ViLDBBoxHead):
         # Only the text branch's softmax includes background.
         text = softmax(text_logits, dim=1)[:, : self.num_classes]
         image = softmax(image_logits, dim=1)
-        novel = self.fc_cls.novel
-        text_weight = torch.where(novel, 1 - self.ensemble_weight, self.ensemble_weight)
-        return text**text_weight * image ** (1 - text_weight)
+        return geometric_mean(text, image, self.fc_cls.novel, self.ensemble_weight)

@@ -48,7 +48,7 @@ class CLIPOnCrops(ViLD):
         regions = self.roi_head.predict_bbox(features, metas, proposals, rcnn_test_cfg=None)
         self.teacher.to(batch_inputs.device)
         results = [
-            self._classify(region.bboxes.view(-1, 4), proposal.scores, data_sample)
+            self._classify(region, proposal.scores, data_sample)
             for region, proposal, data_sample in zip(
                 regions, proposals, batch_data_samples, strict=True
             )
@@ -60,14 +60,27 @@ class CLIPOnCrops(ViLD):
                 result.bboxes = to_original(result.bboxes, data_sample)
         return self.add_pred_to_datasample(batch_data_samples, results)
 
-    def _classify(self, boxes: Tensor, objectness: Tensor, data_sample) -> InstanceData:
+    def _classify(self, region: InstanceData, objectness: Tensor, data_sample) -> InstanceData:
+        boxes = region.bboxes.view(-1, 4)
         classifier = self.roi_head.bbox_head.fc_cls
         embeddings = self.teacher.encode_crops(
             original_image(data_sample), to_original(boxes, data_sample)
         ).to(boxes)
         words = classifier.text_embeddings
         scores = softmax(embeddings @ words.t() / classifier.temperature, dim=1)
-        if self.with_objectness:
-            scores = (scores * objectness[:, None]).sqrt()
+        scores = self.region_scores(scores, region.scores, objectness)
         # It expects a last column for background, and ignores it.
         return lazy_detections(boxes, pad(scores, (0, 1)), self.roi_head.test_cfg)
+
+    def region_scores(self, clip: Tensor, detector: Tensor, objectness: Tensor) -> Tensor:
+        """Scores of n regions, from those of the teacher and of the detector.
+
+        Args:
+            clip: (n, C) the teacher's probabilities.
+            detector: (n, C) the detector's, which this baseline ignores.
+            objectness: (n,) the RPN's.
+
+        Returns:
+            (n, C).
+        """
+        return (clip * objectness[:, None]).sqrt() if self.with_objectness else clip

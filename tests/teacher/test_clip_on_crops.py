@@ -15,6 +15,8 @@ pytestmark = pytest.mark.onedl
 #: In pixels of the original image; they do not overlap, so no NMS removes anything.
 BOXES = torch.tensor([[5.0, 5, 30, 40], [50, 10, 90, 35], [45, 45, 95, 75]])
 OBJECTNESS = torch.tensor([0.9, 0.5, 0.2])
+#: What the detector itself says of three categories.
+TEXT_SCORES = torch.tensor([[0.7, 0.1, 0.1], [0.2, 0.5, 0.2], [0.1, 0.1, 0.05]])
 TWICE = dict(type='Resize', scale=(200, 160), keep_ratio=True)
 
 
@@ -27,7 +29,7 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> SmallDetector:
 def fixed_boxes(detector: SmallDetector, monkeypatch: pytest.MonkeyPatch) -> None:
     """The detector proposes and refines to ``BOXES``, in pixels of its input."""
     proposals = InstanceData(bboxes=BOXES * 2 + 1, scores=OBJECTNESS, labels=torch.zeros(3))
-    regions = InstanceData(bboxes=BOXES * 2, scores=torch.zeros(3, 4))
+    regions = InstanceData(bboxes=BOXES * 2, scores=TEXT_SCORES)
     model = detector.model
     monkeypatch.setattr(model.rpn_head, 'predict', lambda *args, **kwargs: [proposals])
     monkeypatch.setattr(model.roi_head, 'predict_bbox', lambda *args, **kwargs: [regions])
@@ -36,21 +38,47 @@ def fixed_boxes(detector: SmallDetector, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize('with_objectness', [True, False])
 def test_scores(detector: SmallDetector, fixed_boxes, monkeypatch, with_objectness: bool) -> None:
     monkeypatch.setattr(detector.model, 'with_objectness', with_objectness)
+    expected = clip_scores(detector)
+    if with_objectness:
+        expected = np.sqrt(expected * OBJECTNESS.numpy()[:, None])
     found = detector.predict(detector.sample(TWICE)).pred_instances
+    check(found, expected)
+    assert found.masks.shape == (expected.size, 80, 100)
 
+
+def clip_scores(detector: SmallDetector) -> np.ndarray:
     embeddings = detector.teacher.encode_crops(detector.image, BOXES).numpy()
     temperature = detector.config.model.roi_head.bbox_head.cls_predictor_cfg.temperature
     exponentials = np.exp(embeddings @ detector.text.embeddings.T / temperature)
-    expected = exponentials / exponentials.sum(axis=1, keepdims=True)
-    if with_objectness:
-        expected = np.sqrt(expected * OBJECTNESS.numpy()[:, None])
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def check(found: InstanceData, expected: np.ndarray) -> None:
+    """Every box and category once, with its score, in descending order."""
     assert len(found) == expected.size
     rows = torch.cdist(found.bboxes, BOXES).argmin(dim=1)
     torch.testing.assert_close(found.bboxes, BOXES[rows], rtol=0, atol=1e-3)
     np.testing.assert_allclose(found.scores, expected[rows, found.labels], atol=1e-5)
     assert len(set(zip(rows.tolist(), found.labels.tolist(), strict=True))) == expected.size
     assert (found.scores.diff() <= 0).all()
-    assert found.masks.shape == (expected.size, 80, 100)
+
+
+@pytest.mark.parametrize('weight', [2 / 3, 1.0])
+def test_vild_text_clip(detector: SmallDetector, fixed_boxes, monkeypatch, weight: float) -> None:
+    """The third category is novel: there the teacher is trusted, on the others the detector."""
+    other = detector.build(type='ViLDTextCLIP', with_objectness=False, ensemble_weight=weight)
+    for part in ('rpn_head', 'roi_head'):
+        setattr(other, part, getattr(detector.model, part))
+    monkeypatch.setattr(detector, 'model', other)
+    text, clip = TEXT_SCORES.numpy().astype(float), clip_scores(detector)
+    expected = text**weight * clip ** (1 - weight)
+    expected[:, 2] = text[:, 2] ** (1 - weight) * clip[:, 2] ** weight
+    check(detector.predict(detector.sample(TWICE)).pred_instances, expected)
+
+
+def test_an_impossible_ensemble_weight_is_refused(detector: SmallDetector) -> None:
+    with pytest.raises(ValueError, match='between 0 and 1, found 1.5'):
+        detector.build(type='ViLDTextCLIP', ensemble_weight=1.5)
 
 
 def test_boxes_without_a_mask_head(detector: SmallDetector, fixed_boxes, monkeypatch) -> None:

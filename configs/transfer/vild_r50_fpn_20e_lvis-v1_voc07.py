@@ -1,0 +1,28 @@
+# ViLD trained on LVIS, tested on PASCAL VOC 2007; only the vocabulary differs. For testing only.
+#   python tools/encode_vocabulary.py VOCDataset \
+#       --base data/lvis_v1/annotations/lvis_v1_train.json --model ViT-B-32-quickgelu \
+#       --pretrained openai --out data/VOCdevkit/vild/text_vit-b-32.npz
+_base_ = '../vild/vild_r50_fpn_20e_lvis-v1.py'
+
+data_root = 'data/VOCdevkit/'
+words = dict(text_embeddings=data_root + 'vild/text_vit-b-32.npz')
+model = dict(
+    roi_head=dict(
+        bbox_head=dict(num_classes=20, cls_predictor_cfg=words), mask_head=dict(num_classes=20)
+    ),
+    test_cfg=dict(rcnn=dict(max_per_img=100)),
+)
+test_pipeline = _base_.test_pipeline
+test_pipeline[2] = dict(type='LoadAnnotations', with_bbox=True)
+test_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type='VOCDataset',
+        data_root=data_root,
+        ann_file='VOC2007/ImageSets/Main/test.txt',
+        data_prefix=dict(sub_data_root='VOC2007/'),
+        test_mode=True,
+        pipeline=test_pipeline,
+    )
+)
+test_evaluator = dict(_delete_=True, type='VOCMetric', metric='mAP', eval_mode='11points')

@@ -1,0 +1,41 @@
+# Writes the teacher's embeddings of 300 proposals of ViLD-text an image of OV-COCO's training
+# images, into the store that the other configs read. For the test tool, on a checkpoint of
+# ViLD-text.
+_base_ = './vild-text_r50_fpn_1x_ov-coco.py'
+
+model = dict(
+    type='RegionEmbeddingExtractor',
+    teacher=dict(
+        type='OpenCLIPTeacher',
+        model_name='ViT-B-32-quickgelu',
+        pretrained='openai',
+        batch_size=1024,
+        autocast='float16',
+    ),
+    test_cfg=dict(rpn=dict(max_per_img=300)),
+)
+test_pipeline = [
+    _base_.test_pipeline[0],
+    dict(type='KeepOriginalImage'),
+    _base_.test_pipeline[1],
+    dict(type='PackViLDInputs'),
+]
+test_dataloader = dict(
+    batch_size=8,
+    num_workers=8,
+    # An interrupted run goes on with the images that are not in the store yet.
+    sampler=dict(_delete_=True, type='UnfinishedSampler'),
+    dataset=dict(
+        ann_file='annotations/instances_train2017.json',
+        data_prefix=dict(img='train2017/'),
+        filter_cfg=None,
+        pipeline=test_pipeline,
+    ),
+)
+test_evaluator = dict(
+    _delete_=True,
+    type='EmbeddingStoreWriter',
+    path='data/coco/vild/regions_vit-b-32',
+    ann_file='data/coco/annotations/instances_train2017.json',
+)
+custom_hooks = [*_base_.custom_hooks, dict(type='EmbeddingStoreHook')]
