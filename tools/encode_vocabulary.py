@@ -3,8 +3,9 @@
     python tools/encode_vocabulary.py data/lvis_v1/annotations/lvis_v1_val.json \\
         --model ViT-B-32-quickgelu --pretrained openai --out data/lvis_v1/vild/text_vit-b-32.npz
 
-Categories of frequency "r" are novel: the detector has never learned from them. Plain words have
-no frequency; --base names a file with those that it has learned, and all others are novel:
+Categories of frequency "r" are novel: the detector has never learned from them. COCO's categories
+and plain words have no frequency; --novel names those that are, or --base a file with those that
+are not:
 
     python tools/encode_vocabulary.py words.txt --model ViT-B-32-quickgelu --pretrained openai \\
         --base data/lvis_v1/annotations/lvis_v1_train.json --out words.npz
@@ -29,7 +30,14 @@ def main() -> None:
         help='an annotation file, a JSON list of categories, a .txt file with a name a line, or '
         'the name of a dataset class',
     )
-    parser.add_argument(
+    novel = parser.add_mutually_exclusive_group()
+    novel.add_argument(
+        '--novel',
+        nargs='+',
+        metavar='NAME',
+        help='these categories of the vocabulary are novel, and all others base',
+    )
+    novel.add_argument(
         '--base',
         help='a file of any of these forms: the categories in it, except those of frequency "r", '
         'are base, and all others novel (default: frequency "r" is novel, plain words are base)',
@@ -42,6 +50,14 @@ def main() -> None:
     args = parser.parse_args()
 
     categories = load_categories(args.vocabulary)
+    if args.novel:
+        unknown = sorted(set(args.novel) - {category['name'] for category in categories})
+        if unknown:
+            parser.error(f'these --novel categories are not in {args.vocabulary}: {unknown}')
+        categories = [
+            {**category, 'frequency': 'r' if category['name'] in args.novel else 'f'}
+            for category in categories
+        ]
     if args.base:
         base = {readable_name(c['name']) for c in load_categories(args.base) if not is_novel(c)}
         categories = [

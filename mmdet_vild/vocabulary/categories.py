@@ -23,7 +23,8 @@ def load_categories(path: str) -> list[dict]:
             - a vocabulary: a JSON list of LVIS-style category dicts. ``name`` is required;
               ``synonyms`` (default: the name), ``frequency`` (``'r'`` is novel; default: not novel)
               and ``id`` (default: position + 1) are optional;
-            - an LVIS or COCO annotation file, whose ``categories`` are taken in id order;
+            - an LVIS or COCO annotation file, whose ``categories`` are taken in the file's order,
+              as mmdet's datasets do;
             - a ``.txt`` file, one name a line;
             - the name of a dataset class that MMDetection knows, such as ``'CocoDataset'``,
               ``'VOCDataset'`` or ``'Objects365V2Dataset'``, or ``'OVCocoDataset'``, which also
@@ -49,7 +50,7 @@ def load_categories(path: str) -> list[dict]:
         except json.JSONDecodeError as error:
             raise ValueError(f'{path} is not valid JSON: {error}') from error
         if isinstance(raw, dict) and isinstance(raw.get('categories'), list):
-            raw = _in_id_order(raw['categories'], path)
+            raw = raw['categories']
     if not isinstance(raw, list) or not raw:
         raise ValueError(
             f'{path} holds no categories; expected a JSON list of category dicts, an annotation '
@@ -92,16 +93,6 @@ def _of_dataset_class(name: str) -> list[dict]:
     return categories
 
 
-def _in_id_order(categories: list, path: str) -> list[dict]:
-    for index, category in enumerate(categories):
-        if not isinstance(category, dict) or not isinstance(category.get('id'), int):
-            raise ValueError(
-                f'category {index} of {path} has no integer "id": found {category!r}; expected '
-                '{"id": .., "name": ..}, since the ids in an annotation file order the labels'
-            )
-    return sorted(categories, key=lambda category: category['id'])
-
-
 def _check(category: object, index: int, path: str) -> dict:
     where = f'category {index} of {path}'
     if not isinstance(category, dict):
@@ -116,6 +107,8 @@ def _check(category: object, index: int, path: str) -> dict:
     synonyms = category.get('synonyms') or [category['name']]
     if not isinstance(synonyms, list) or not all(isinstance(s, str) and s for s in synonyms):
         raise ValueError(f'{where}: "synonyms" must be a list of texts, found {synonyms!r}')
+    if not isinstance(category.get('id', 0), int):
+        raise ValueError(f'{where}: "id" must be an integer, found {category["id"]!r}')
     frequency = category.get('frequency')
     if frequency is not None and frequency not in FREQUENCIES:
         raise ValueError(f'{where}: "frequency" must be one of {FREQUENCIES}, found {frequency!r}')

@@ -1,6 +1,7 @@
 """The text-encoder tool, on every form of vocabulary."""
 
 import json
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -38,12 +39,12 @@ def test_encodes(weights, tmp_path, monkeypatch, capsys, form):
     if form == 'txt':
         vocabulary.write_text('red heart\napple\n')
     else:
-        annotations = {'categories': CATEGORIES[::-1], 'images': [], 'annotations': []}
+        annotations = {'categories': CATEGORIES, 'images': [], 'annotations': []}
         vocabulary.write_text(json.dumps(CATEGORIES if form == 'list' else annotations))
     out = tmp_path / 'new folder' / 'text.npz'
     encode(monkeypatch, vocabulary, '--model', 'mini-clip', '--pretrained', weights, '--out', out)
     text = TextEmbeddings.load(str(out))
-    assert text.names == ('red heart', 'apple')  # in id order
+    assert text.names == ('red heart', 'apple')
     assert text.novel.tolist() == [form != 'txt', False]
     teacher = OpenCLIPTeacher('mini-clip', weights)
     expected = teacher.encode_categories(load_categories(str(vocabulary)))
@@ -90,6 +91,24 @@ def test_base_words(weights, tmp_path, monkeypatch, capsys, form):
     base.unlink()
     with pytest.raises(FileNotFoundError, match='no vocabulary file at .*base'):
         encode(monkeypatch, words, *arguments)
+
+
+def test_novel_words(weights, tmp_path, monkeypatch, capsys):
+    words, out = tmp_path / 'coco.json', tmp_path / 'text.npz'
+    names = ('red heart', 'owl', 'tow_truck')
+    content = [{'id': i, 'name': name} for i, name in enumerate(names)]
+    words.write_text(json.dumps({'categories': content}))
+    arguments = ('--model', 'mini-clip', '--pretrained', weights, '--out', out)
+    encode(monkeypatch, words, *arguments, '--novel', 'tow_truck', 'red heart')
+    text = TextEmbeddings.load(str(out))
+    assert text.names == names and text.novel.tolist() == [True, False, True]
+    for wrong, message in (
+        (('pear', 'owl'), r"these --novel categories are not in .*: \['pear'\]"),
+        (('owl', '--base', words), 'not allowed with'),
+    ):
+        with pytest.raises(SystemExit):
+            encode(monkeypatch, words, *arguments, '--novel', *wrong)
+        assert re.search(message, capsys.readouterr().err)
 
 
 def test_what_is_wrong_leaves_no_file(weights, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from mmdet.datasets.api_wrappers import COCO
 from mmdet.registry import DATASETS
 
 from mmdet_vild.vocabulary import is_novel, load_categories
@@ -34,9 +35,11 @@ def test_a_list_keeps_its_order(write):
     assert found[0]['synonyms'] == ['owl', 'bird of Minerva']
 
 
-def test_an_annotation_file_is_read_in_id_order(write):
-    found = load_categories(write({'images': [], 'categories': LVIS}))
-    assert [c['name'] for c in found] == ['cat', 'owl']
+def test_an_annotation_file_keeps_its_order(write):
+    """In which mmdet's datasets and metrics number the labels."""
+    path = write({'images': [], 'annotations': [], 'categories': LVIS})
+    assert [c['name'] for c in load_categories(path)] == ['owl', 'cat']
+    assert COCO(path).get_cat_ids() == [c['id'] for c in load_categories(path)] == [2, 1]
 
 
 def test_plain_words(write):
@@ -84,9 +87,9 @@ def test_a_dataset_class_may_say_which_are_novel():
         ([{'id': 1}], 'category 0 of .* has no "name": found {\'id\': 1}'),
         ([{'name': ' '}], 'empty name'),
         (['cat', 'dog'], r"category 0 of .* is 'cat'; expected \{.*, or plain words in a .txt"),
-        ({'categories': [{'name': 'cat'}]}, r'has no integer "id": found {.name.: .cat.}; expect'),
         ({'categories': [{'id': 1, 'name': 'cat'}, {'id': '2', 'name': 'dog'}]}, 'category 1 of'),
-        ({'categories': ['cat']}, 'has no integer "id": found \'cat\'; expected'),
+        ({'categories': [{'id': '2', 'name': 'dog'}]}, '"id" must be an integer, found \'2\''),
+        ({'categories': ['cat']}, r"category 0 of .* is 'cat'; expected"),
         ([{'name': 'cat'}, {'name': 'cat'}], r"more than once: \['cat'\]"),
         ([{'name': 'cat', 'synonyms': 'kitty'}], 'must be a list of texts'),
         ([{'name': 'cat', 'frequency': 'rare'}], r"one of \('f', 'c', 'r'\), found 'rare'"),
