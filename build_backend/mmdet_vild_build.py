@@ -24,11 +24,11 @@ FINDER = ROOT / 'mmdet_vild' / 'compat' / 'mmcv_ext_finder.py'
 
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
-    """Build a wheel with the start-up file, the configs and the tools."""
+    """Build a wheel with the start-up file, the configs, the tools and the model index."""
     name = build_meta.build_wheel(wheel_directory, config_settings, metadata_directory)
     files = startup_files()
-    for folder in ('configs', 'tools'):
-        for path in sorted((ROOT / folder).rglob('*')):
+    for name_in_root in ('configs', 'tools', 'model-index.yml'):
+        for path in sorted([ROOT / name_in_root, *(ROOT / name_in_root).rglob('*')]):
             if path.is_file() and '__pycache__' not in path.parts:
                 files[f'mmdet_vild/.mim/{path.relative_to(ROOT).as_posix()}'] = path.read_bytes()
     add_to_wheel(Path(wheel_directory, name), files)

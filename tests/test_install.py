@@ -16,7 +16,10 @@ import mmdet_vild
 pytestmark = [pytest.mark.onedl, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ('mmdet_vild', 'configs', 'tools', 'build_backend', 'setup.cfg', 'pyproject.toml')
+PARTS = (
+    *('mmdet_vild', 'configs', 'tools', 'build_backend'),
+    *('setup.cfg', 'pyproject.toml', 'model-index.yml'),
+)
 
 #: Loads every config and builds the teacher that comes with a config of its own.
 LOAD = """
@@ -110,6 +113,7 @@ def check_wheel(package: Path, python: Path, elsewhere: Path) -> None:
         missing = files(expected) - files(found)
         assert not missing
     assert 'teacher/model_configs/mini-clip.json' in files(package)
+    assert (package / '.mim' / 'model-index.yml').is_file()
 
     tool = package / '.mim' / 'tools' / 'encode_vocabulary.py'
     assert 'usage: encode_vocabulary.py' in run(python, tool, '--help', cwd=elsewhere)

@@ -1,6 +1,7 @@
 """Every config, on a few pictures of its own: data, one training step, one prediction."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 from mmdet.datasets import CocoDataset, Objects365V1Dataset, VOCDataset
 from mmdet.registry import DATASETS, METRICS, MODELS
 from mmdet.utils import register_all_modules
@@ -300,3 +302,33 @@ def test_backbone_swap_is_all_that_differs(load, backbone):
             assert dict(found.neck, in_channels=0) == dict(expected.neck, in_channels=0)
         elif part != 'backbone':
             assert found[part] == expected[part], part
+
+
+def test_docs_list_every_config():
+    """Once each, but for those of the mini world and ``_base_``."""
+    page = (CONFIGS.parent / 'docs' / 'configs.md').read_text()
+    named = re.findall(r'`(?:configs/\w+/)?([\w-]+\.py)`', page)
+    expected = [Path(name).name for name in NAMES if not name.startswith('mini_lvis/')]
+    assert {name for name in expected if named.count(name) != 1} == set()
+    assert set(named) <= set(expected)
+
+
+def test_metafiles_list_every_config_that_trains():
+    """In mmdet's format; what only tests makes no model."""
+    index = yaml.safe_load((CONFIGS.parent / 'model-index.yml').read_text())
+    found = {}
+    for name in index['Import']:
+        content = yaml.safe_load((CONFIGS.parent / name).read_text())
+        (collection,) = (c['Name'] for c in content['Collections'])
+        for model in content['Models']:
+            assert model['In Collection'] == collection
+            assert model['Name'] == Path(model['Config']).stem
+            found[model['Config']] = model['Metadata']
+    only_test = ('mini_lvis/', 'transfer/', 'vild/region', 'vild/clip', 'vild/vild-text-clip')
+    assert set(found) == {f'configs/{name}' for name in NAMES if not name.startswith(only_test)}
+    for name, metadata in found.items():
+        loop = Config.fromfile(CONFIGS.parent / name, import_custom_modules=False).train_cfg
+        length = {'Epochs': 'max_epochs', 'Iterations': 'max_iters'}
+        ((key, value),) = ((k, v) for k, v in metadata.items() if k in length)
+        assert loop[length[key]] == value
+        assert ('COCO' in metadata['Training Data']) == ('coco' in name)

@@ -10,6 +10,7 @@ TOOLS = Path(__file__).parents[2] / 'tools' / 'benchmarks'
 sys.path.insert(0, str(TOOLS))
 
 import data_time  # noqa: E402
+import inference  # noqa: E402
 import postprocess  # noqa: E402
 import store  # noqa: E402
 import store_damage  # noqa: E402
@@ -112,3 +113,17 @@ def test_postprocess_prints_ratios(capsys):
     ]
     for row in rows:
         assert all(float(cell) > 0 for cell in row[2:5]) and row[6] == '0'
+
+
+@pytest.mark.slow
+def test_inference_prints_ratios(capsys):
+    models = ('Mask R-CNN', 'ViLD-ensemble')
+    sizes = '--device cpu --height 64 --width 96 --rounds 1 --warm-up 1 --vocabularies 20 80'
+    inference.main([*sizes.split(), '--models', *models])
+    printed = capsys.readouterr().out
+    rows = rows_of(printed)
+    assert set(models) <= set(rows) and rows['Mask R-CNN'][1] == '1.00'
+    assert float(rows['ViLD-ensemble'][1]) > 0 and rows['ViLD-ensemble'][3] == '300'
+    assert all(float(cell) > 0 for words in ('20', '80') for cell in rows[words])
+    with pytest.raises(SystemExit):
+        inference.parse_args(['--rounds', '0'])

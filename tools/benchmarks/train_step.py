@@ -143,8 +143,13 @@ def random_batch(args: argparse.Namespace) -> dict:
     return dict(inputs=inputs, data_samples=samples)
 
 
-def build(name: str, args: argparse.Namespace) -> tuple[nn.Module, OptimWrapper]:
-    """A model with random weights on the device, and its optimizer."""
+def config_of(name: str, text: str) -> Config:
+    """The config of a model, without pretrained weights.
+
+    Args:
+        name: A key of ``MODELS_OF``.
+        text: Its text-embedding file, if it has words.
+    """
     file, convs = MODELS_OF[name]
     if file == STOCK:
         cfg = Config.fromfile(str(Path(mmdet.__path__[0]) / '.mim' / 'configs' / file))
@@ -152,10 +157,16 @@ def build(name: str, args: argparse.Namespace) -> tuple[nn.Module, OptimWrapper]
             cfg.model.roi_head.bbox_head.update(type='ConvFCBBoxHead', num_shared_fcs=2)
     else:
         cfg = Config.fromfile(mmdet_vild.config_path(file))
-        cfg.model.roi_head.bbox_head.cls_predictor_cfg.text_embeddings = args.text
+        cfg.model.roi_head.bbox_head.cls_predictor_cfg.text_embeddings = text
     if convs or file != STOCK:
         cfg.model.roi_head.bbox_head.num_shared_convs = convs
     cfg.model.backbone.init_cfg = None
+    return cfg
+
+
+def build(name: str, args: argparse.Namespace) -> tuple[nn.Module, OptimWrapper]:
+    """A model with random weights on the device, and its optimizer."""
+    cfg = config_of(name, args.text)
     cfg.model.train_cfg.rcnn.sampler.num = args.rois
     model = MODELS.build(cfg.model)
     # The same backbone, neck and RPN in all models, and so the same proposals.
