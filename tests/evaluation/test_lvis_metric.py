@@ -8,6 +8,8 @@ from lvis import LVIS, LVISEval, LVISResults
 from mmdet.registry import METRICS
 from mmengine.evaluator import Evaluator
 
+import mmdet_vild  # noqa: F401 - lvis on NumPy 2
+
 pytestmark = pytest.mark.onedl
 
 SIZE = 100
