@@ -56,7 +56,7 @@ class OpenVocabularyMixin:
                 f'name the folder inside data_root: {self.IMAGE_FOLDER}'
             )
         self._novel_ids: set | None = None
-        self._num_dropped = 0
+        self._num_dropped = self._num_unusable = 0
         try:
             data_list = super().load_data_list()
         except FileNotFoundError as error:
@@ -75,10 +75,18 @@ class OpenVocabularyMixin:
             ) from error
         if not data_list:
             raise ValueError(f'{self.ann_file} has no images')
+        logger = MMLogger.get_current_instance()
+        if self._num_unusable:
+            logger.warning(
+                'ignored %d annotations of %s whose boxes are outside of their image or less than '
+                'a pixel wide or high',
+                self._num_unusable,
+                self.ann_file,
+            )
         if self._dropping:
             for category_id in self._novel_ids:
                 self.cat_img_map[category_id] = []
-            MMLogger.get_current_instance().info(
+            logger.info(
                 'dropped %d annotations of %d novel categories (of %d categories) from %s',
                 self._num_dropped,
                 len(self._novel_ids),
@@ -119,7 +127,35 @@ class OpenVocabularyMixin:
                         'add it, or train boxes only, with LoadAnnotations(with_mask=False) and a '
                         'model without a mask head'
                     )
-        return super().parse_data_info({**raw_data_info, 'raw_ann_info': annotations})
+        data_info = super().parse_data_info({**raw_data_info, 'raw_ann_info': annotations})
+        wanted = [a for a in annotations if a['category_id'] in self.cat2label]
+        wanted = [a for a in wanted if not a.get('ignore')]
+        self._num_unusable += len(wanted) - len(data_info['instances'])
+        return data_info
+
+    def prepare_data(self, idx: int) -> Any:
+        """A sample, as the pipeline makes it.
+
+        Raises:
+            ValueError: The image has another size than the annotation file says, so that the
+                annotations would be elsewhere in it.
+        """
+        data_info = self.get_data_info(idx)
+        sample = self.pipeline(data_info)
+        loaded = data_info.get('ori_shape')  # written there by LoadImageFromFile
+        annotated = (data_info['height'], data_info['width'])
+        if loaded is not None and tuple(loaded) != annotated:
+            advice = 'correct the annotation file, or restore the image'
+            if tuple(loaded) == annotated[::-1]:
+                advice = (
+                    'if the image has an EXIF orientation that the annotations do not follow, '
+                    'load it with LoadImageFromFile(color_type="color_ignore_orientation")'
+                )
+            raise ValueError(
+                f'{data_info["img_path"]} has {loaded[1]}x{loaded[0]} pixels, but '
+                f'{self.ann_file} says {annotated[1]}x{annotated[0]}; {advice}'
+            )
+        return sample
 
     def filter_data(self) -> list[dict]:
         """Filter images according to ``filter_cfg``.
