@@ -11,6 +11,7 @@ sys.path.insert(0, str(TOOLS))
 
 import data_time  # noqa: E402
 import inference  # noqa: E402
+import lvis_evaluation  # noqa: E402
 import postprocess  # noqa: E402
 import store  # noqa: E402
 import store_damage  # noqa: E402
@@ -127,3 +128,13 @@ def test_inference_prints_ratios(capsys):
     assert all(float(cell) > 0 for words in ('20', '80') for cell in rows[words])
     with pytest.raises(SystemExit):
         inference.parse_args(['--rounds', '0'])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('options', [[], ['--masks']])
+def test_lvis_evaluation_prints_ratios(capsys, options):
+    lvis_evaluation.main(['--images', '2', *options])
+    printed = capsys.readouterr().out
+    assert 'The figures are the same' in printed
+    rows = rows_of(printed)
+    assert rows['LVISMetric'][3:] == ['1.000', '1.000'] and float(rows['FastLVISMetric'][3]) > 0

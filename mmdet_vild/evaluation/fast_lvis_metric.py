@@ -1,0 +1,116 @@
+"""LVIS's metric for a whole validation set, in minutes and a few GB."""
+
+from collections.abc import Sequence
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from lvis import LVISEval, LVISResults
+from mmdet.evaluation import LVISMetric
+from mmdet.registry import METRICS
+from mmengine.logging import MMLogger
+
+#: Detections of an image that count, in LVIS.
+MAX_DETECTIONS = 300
+ITEMS = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'APr', 'APc', 'APf')
+
+
+class SparseLVISEval(LVISEval):
+    """lvis', which visits only the categories of an image that are annotated or detected there.
+
+    lvis visits each of 1203 categories in each of 19,809 images, five times over, and keeps an
+    entry for each. Nothing comes of those without annotations and detections.
+    """
+
+    def evaluate(self) -> None:
+        """Fill ``eval_imgs`` as :meth:`lvis.LVISEval.evaluate` does."""
+        params = self.params
+        params.img_ids = list(np.unique(params.img_ids))
+        self._prepare()
+        rows = {category_id: row for row, category_id in enumerate(params.cat_ids)}
+        columns = {img_id: column for column, img_id in enumerate(params.img_ids)}
+        # Category by category, area range by area range, image by image.
+        self.eval_imgs = [None] * (len(rows) * len(params.area_rng) * len(columns))
+        for img_id, category_id in {**self._gts, **self._dts}:
+            self.ious[img_id, category_id] = self.compute_iou(img_id, category_id)
+            for area, area_range in enumerate(params.area_rng):
+                index = rows[category_id] * len(params.area_rng) + area
+                index = index * len(columns) + columns[img_id]
+                self.eval_imgs[index] = self.evaluate_img(img_id, category_id, area_range)
+
+
+@METRICS.register_module()
+class FastLVISMetric(LVISMetric):
+    """mmdet's LVIS metric, with the same results in a fraction of its time and memory.
+
+    LVIS looks, in each image, at the categories that are annotated or known to be absent.
+    Detections of others do not count; they are left out at once, with their masks, unless
+    ``outfile_prefix`` asks for a file of all. What is left goes through :class:`SparseLVISEval`.
+
+    Args:
+        **kwargs: As :class:`mmdet.evaluation.LVISMetric`, which it is for ``classwise``, and for
+            the metrics ``'proposal'`` and ``'proposal_fast'``.
+    """
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self._as_mmdet = (
+            self.classwise or self._lvis_api is None or not set(self.metrics) <= {'bbox', 'segm'}
+        )
+        self._counting: dict[int, np.ndarray] | None = None
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Store one batch of predictions; see :meth:`mmdet.evaluation.LVISMetric.process`."""
+        if not self._as_mmdet and self.outfile_prefix is None:
+            data_samples = [self._that_count(sample) for sample in data_samples]
+        super().process(data_batch, data_samples)
+
+    def _that_count(self, sample: dict) -> dict:
+        if self._counting is None:
+            self._counting = self._counting_labels()
+        predicted = sample['pred_instances']
+        scores = predicted['scores'].detach().cpu().numpy()
+        order = np.argsort(-scores, kind='stable')[:MAX_DETECTIONS]
+        labels = predicted['labels'].cpu().numpy()[order]
+        keep = np.isin(labels, self._counting[sample['img_id']])
+        # One that does not count tells an image without detections from a metric without results.
+        keep[:1] = True
+        kept = order[keep]
+        return {**sample, 'pred_instances': {k: v[kept] for k, v in predicted.items()}}
+
+    def _counting_labels(self) -> dict[int, np.ndarray]:
+        """Image id -> the labels that are annotated in it, or known to be absent."""
+        label_of = {category_id: i for i, category_id in enumerate(self._lvis_api.get_cat_ids())}
+        return {
+            img_id: np.array(
+                sorted(
+                    {label_of[a['category_id']] for a in self._lvis_api.img_ann_map[img_id]}
+                    | {label_of[i] for i in image['neg_category_ids']}
+                )
+            )
+            for img_id, image in self._lvis_api.imgs.items()
+        }
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """As :meth:`mmdet.evaluation.LVISMetric.compute_metrics`."""
+        if self._as_mmdet or self.format_only:
+            return super().compute_metrics(results)
+        logger = MMLogger.get_current_instance()
+        self.cat_ids = self._lvis_api.get_cat_ids()
+        metrics = {}
+        with TemporaryDirectory() as folder:
+            _, predicted = zip(*results, strict=True)
+            files = self.results2json(predicted, self.outfile_prefix or f'{folder}/results')
+            for metric in self.metrics:
+                logger.info(f'Evaluating {metric}...')
+                try:
+                    detections = LVISResults(self._lvis_api, files[metric], MAX_DETECTIONS)
+                except IndexError:
+                    logger.info('The testing results of the whole dataset is empty.')
+                    break
+                evaluation = SparseLVISEval(self._lvis_api, detections, metric)
+                evaluation.run()
+                evaluation.print_results()
+                for name, value in evaluation.get_results().items():
+                    if name in (self.metric_items or ITEMS):
+                        metrics[f'{metric}_{name}'] = float(f'{value:.3f}')
+        return metrics

@@ -1,0 +1,182 @@
+"""The fast LVIS metric has mmdet's figures, to the last digit."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from mmdet.registry import METRICS
+from mmengine.evaluator import Evaluator
+
+from mmdet_vild.evaluation import FastLVISMetric, fast_lvis_metric
+
+pytestmark = pytest.mark.onedl
+
+SIZE, IMAGES, CATEGORIES = 60, 4, 7
+
+
+def world(rng: np.random.Generator, objects: int) -> dict:
+    """An LVIS annotation file: some categories of an image annotated, some known to be absent."""
+    images, annotations = [], []
+    for image in range(1, IMAGES + 1):
+        present, absent, _ = np.split(rng.permutation(CATEGORIES) + 1, [3, 5])
+        images.append(
+            dict(
+                id=image * 10,
+                coco_url=f'val2017/{image}.jpg',
+                height=SIZE,
+                width=SIZE,
+                neg_category_ids=absent.tolist(),
+                not_exhaustive_category_ids=present[:1].tolist(),
+            )
+        )
+        for category in rng.choice(present, objects):
+            x, y, w, h = box = [*rng.integers(0, 25, 2).tolist(), *rng.integers(2, 34, 2).tolist()]
+            annotations.append(
+                dict(
+                    id=len(annotations) + 1,
+                    image_id=image * 10,
+                    category_id=int(category),
+                    bbox=box,
+                    area=w * h,
+                    segmentation=[[x, y, x + w, y, x + w, y + h, x, y + h]],
+                )
+            )
+    categories = [
+        dict(id=i, name=f'category {i}', synonyms=[], frequency='fcr'[i % 3], image_count=1,
+             instance_count=1)
+        for i in range(1, CATEGORIES + 1)
+    ]  # fmt: skip
+    return dict(images=images, annotations=annotations, categories=categories)
+
+
+def predictions(rng: np.random.Generator, content: dict, count: int) -> list[dict]:
+    """Objects moved a little, others at random; scores with ties."""
+    samples = []
+    for image in content['images']:
+        boxes = [a['bbox'] for a in content['annotations'] if a['image_id'] == image['id']]
+        labels = [
+            a['category_id'] - 1 for a in content['annotations'] if a['image_id'] == image['id']
+        ]
+        boxes = np.array(boxes, float).reshape(-1, 4) + rng.integers(-3, 4, (len(boxes), 4))
+        extra = np.concatenate(
+            [rng.integers(0, 25, (count, 2)), rng.integers(2, 30, (count, 2))], axis=1
+        )
+        boxes = np.concatenate([boxes, extra]).clip(1)
+        labels = np.concatenate([labels, rng.integers(0, CATEGORIES, count)]).astype(int)
+        boxes[:, 2:] += boxes[:, :2]
+        masks = torch.zeros(len(boxes), SIZE, SIZE, dtype=torch.bool)
+        for mask, (x1, y1, x2, y2) in zip(masks, boxes.astype(int), strict=True):
+            mask[y1:y2, x1:x2] = True
+        scores = rng.integers(1, 12, len(boxes)) / 12
+        order = rng.permutation(len(boxes))
+        samples.append(
+            dict(
+                img_id=image['id'],
+                ori_shape=(SIZE, SIZE),
+                pred_instances=dict(
+                    bboxes=torch.tensor(boxes[order], dtype=torch.float32),
+                    scores=torch.tensor(scores[order], dtype=torch.float32),
+                    labels=torch.tensor(labels[order]),
+                    masks=masks[torch.tensor(order)],
+                ),
+            )
+        )
+    return samples
+
+
+@pytest.fixture
+def figures(tmp_path):
+    """What a metric says of predictions."""
+
+    def figures(kind: str, content: dict, samples: list[dict], **options) -> dict:
+        path = tmp_path / 'lvis.json'
+        path.write_text(json.dumps(content))
+        metric = dict(type=kind, ann_file=str(path), metric=['bbox', 'segm'])
+        evaluator = Evaluator(METRICS.build({**metric, **options}))
+        evaluator.dataset_meta = dict(classes=[c['name'] for c in content['categories']])
+        for sample in samples:
+            evaluator.process([sample])
+        return evaluator.evaluate(len(samples))
+
+    return figures
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(seed=st.integers(0, 2**32), objects=st.integers(1, 6), count=st.integers(0, 25))
+def test_same_figures(figures, seed, objects, count):
+    rng = np.random.default_rng(seed)
+    content = world(rng, objects)
+    samples = predictions(rng, content, count)
+    expected = figures('LVISMetric', content, samples)
+    assert len(expected) == 18
+    assert figures('FastLVISMetric', content, samples) == expected
+
+
+def test_more_detections_than_count(figures, monkeypatch):
+    """The best 300 of an image count, whichever categories they are of."""
+    rng = np.random.default_rng(0)
+    content = world(rng, 5)
+    samples = predictions(rng, content, 400)
+    expected = figures('LVISMetric', content, samples)
+    assert figures('FastLVISMetric', content, samples) == expected
+    monkeypatch.setattr(fast_lvis_metric, 'MAX_DETECTIONS', 500)
+    assert figures('FastLVISMetric', content, samples) != expected
+
+
+def test_files_hold_all_detections_and_collected_results_do_not(figures, tmp_path):
+    rng = np.random.default_rng(0)
+    content = world(rng, 2)
+    samples = predictions(rng, content, 30)
+    prefix = str(tmp_path / 'results')
+    expected = figures('LVISMetric', content, samples)
+    assert figures('FastLVISMetric', content, samples, outfile_prefix=prefix) == expected
+    for kind in ('bbox', 'segm'):
+        assert len(json.loads((tmp_path / f'results.{kind}.json').read_text())) == 4 * 32
+    metric = FastLVISMetric(ann_file=str(tmp_path / 'lvis.json'), metric='bbox')
+    metric.process({}, samples)
+    assert 0 < sum(len(result['labels']) for _, result in metric.results) < 4 * 32
+
+
+@pytest.mark.parametrize(
+    'options', [dict(classwise=True), dict(metric='proposal'), dict(metric_items=['AP', 'APr'])]
+)
+def test_other_options_are_mmdets(figures, options):
+    rng = np.random.default_rng(0)
+    content = world(rng, 3)
+    samples = predictions(rng, content, 10)
+    expected = figures('LVISMetric', content, samples, **options)
+    found = figures('FastLVISMetric', content, samples, **options)
+    assert found.keys() == expected.keys()
+    np.testing.assert_equal(list(found.values()), list(expected.values()))
+
+
+def test_nothing_detected(figures):
+    content = world(np.random.default_rng(0), 3)
+    nothing = dict(bboxes=torch.zeros(0, 4), scores=torch.zeros(0), labels=torch.zeros(0).long())
+    nothing['masks'] = torch.zeros(0, SIZE, SIZE, dtype=torch.bool)
+    samples = [
+        dict(img_id=image['id'], ori_shape=(SIZE, SIZE), pred_instances=nothing)
+        for image in content['images']
+    ]
+    assert figures('FastLVISMetric', content, samples) == {}
+    # One that does not count is not nothing: no object is found.
+    seen = content['images'][0]
+    counting = {a['category_id'] for a in content['annotations'] if a['image_id'] == seen['id']}
+    label = next(
+        i for i in range(CATEGORIES) if i + 1 not in counting | {*seen['neg_category_ids']}
+    )
+    one = dict(
+        bboxes=torch.tensor([[1.0, 1, 20, 20]]),
+        scores=torch.tensor([0.5]),
+        labels=torch.tensor([label]),
+        masks=torch.ones(1, SIZE, SIZE, dtype=torch.bool),
+    )
+    samples[0] = dict(samples[0], pred_instances=one)
+    expected = figures('LVISMetric', content, samples)
+    assert expected['lvis/bbox_AP'] == 0
+    assert figures('FastLVISMetric', content, samples) == expected
