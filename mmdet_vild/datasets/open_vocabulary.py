@@ -4,6 +4,7 @@ import json
 from functools import cached_property
 from typing import Any
 
+import cv2
 from mmengine.logging import MMLogger
 
 from .clip_crop_embedding import CLIPCropEmbedding
@@ -77,11 +78,10 @@ class OpenVocabularyMixin:
             raise ValueError(f'{self.ann_file} has no images')
         logger = MMLogger.get_current_instance()
         if self._num_unusable:
+            # Not by arguments: MMLogger takes warnings of one template for the same warning.
             logger.warning(
-                'ignored %d annotations of %s whose boxes are outside of their image or less than '
-                'a pixel wide or high',
-                self._num_unusable,
-                self.ann_file,
+                f'ignored {self._num_unusable} annotations of {self.ann_file} whose boxes are '
+                'outside of their image or less than a pixel wide or high, or whose area is 0'
             )
         if self._dropping:
             for category_id in self._novel_ids:
@@ -119,8 +119,13 @@ class OpenVocabularyMixin:
             kept = [ann for ann in annotations if ann['category_id'] not in self._novel_ids]
             self._num_dropped += len(annotations) - len(kept)
             annotations = kept
+        wanted = [
+            ann
+            for ann in annotations
+            if ann['category_id'] in self.cat2label and not ann.get('ignore')
+        ]
         if self._loads_masks:
-            for annotation in annotations:
+            for annotation in wanted:
                 if not annotation.get('segmentation'):
                     raise ValueError(
                         f'annotation {annotation["id"]} of {self.ann_file} has no segmentation; '
@@ -128,8 +133,6 @@ class OpenVocabularyMixin:
                         'model without a mask head'
                     )
         data_info = super().parse_data_info({**raw_data_info, 'raw_ann_info': annotations})
-        wanted = [a for a in annotations if a['category_id'] in self.cat2label]
-        wanted = [a for a in wanted if not a.get('ignore')]
         self._num_unusable += len(wanted) - len(data_info['instances'])
         return data_info
 
@@ -137,11 +140,14 @@ class OpenVocabularyMixin:
         """A sample, as the pipeline makes it.
 
         Raises:
-            ValueError: The image has another size than the annotation file says, so that the
-                annotations would be elsewhere in it.
+            ValueError: The image cannot be decoded, or has another size than the annotation file
+                says, so that the annotations would be elsewhere in it.
         """
         data_info = self.get_data_info(idx)
-        sample = self.pipeline(data_info)
+        try:
+            sample = self.pipeline(data_info)
+        except cv2.error as error:
+            raise ValueError(f'{data_info["img_path"]} cannot be prepared: {error}') from error
         loaded = data_info.get('ori_shape')  # written there by LoadImageFromFile
         annotated = (data_info['height'], data_info['width'])
         if loaded is not None and tuple(loaded) != annotated:

@@ -42,6 +42,9 @@ class OpenVocabularyCocoDataset(OpenVocabularyMixin, CocoDataset):
         classes = tuple(self._metainfo['classes']) or found
         if not classes:
             raise ValueError(f'{self.ann_file} has no categories. It needs {self.FORMAT}')
+        if len(set(found)) < len(found):
+            repeated = sorted({name for name in found if found.count(name) > 1})
+            raise ValueError(f'{self.ann_file} names these categories more than once: {repeated}')
         missing = [name for name in classes if name not in found]
         if missing:
             raise ValueError(
@@ -55,7 +58,13 @@ class OpenVocabularyCocoDataset(OpenVocabularyMixin, CocoDataset):
                 f'{first} is {found[first]!r}, not {classes[first]!r}; mmdet counts labels in the '
                 "file's order, so name them in it"
             )
-        novel = tuple(self._metainfo['novel_classes'])
+        novel = self._metainfo['novel_classes']
+        if isinstance(novel, str):
+            raise ValueError(
+                f'novel_classes must be a sequence of names, found the text {novel!r}; write '
+                f'novel_classes=({novel!r},)'
+            )
+        novel = tuple(novel)
         if not novel:
             raise ValueError(
                 f'metainfo names no novel_classes among the {len(classes)} classes of '

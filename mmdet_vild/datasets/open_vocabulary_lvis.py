@@ -57,4 +57,10 @@ class OpenVocabularyLVISDataset(OpenVocabularyMixin, LVISV1Dataset):
                 'categories, with other names or in another order; leave the classes out of '
                 'metainfo'
             )
-        return classes, tuple(c['name'] for c in categories if is_novel(c))
+        novel = tuple(category['name'] for category in categories if is_novel(category))
+        if self._dropping and not novel:
+            raise ValueError(
+                f'none of the {len(classes)} categories of {self.ann_file} is novel: mark those '
+                'that training must not see with the frequency "r", or set drop_novel=False'
+            )
+        return classes, novel

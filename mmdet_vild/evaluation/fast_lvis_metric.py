@@ -71,6 +71,12 @@ class FastLVISMetric(LVISMetric):
         scores = predicted['scores'].detach().cpu().numpy()
         order = np.argsort(-scores, kind='stable')[:MAX_DETECTIONS]
         labels = predicted['labels'].cpu().numpy()[order]
+        if sample['img_id'] not in self._counting:
+            raise ValueError(
+                f'the image {sample["img_id"]} was tested, but is not in the annotation file of '
+                'the metric; test_dataloader.dataset.ann_file and test_evaluator.ann_file must '
+                'name the same file'
+            )
         keep = np.isin(labels, self._counting[sample['img_id']])
         # One that does not count tells an image without detections from a metric without results.
         keep[:1] = True
@@ -80,15 +86,13 @@ class FastLVISMetric(LVISMetric):
     def _counting_labels(self) -> dict[int, np.ndarray]:
         """Image id -> the labels that are annotated in it, or known to be absent."""
         label_of = {category_id: i for i, category_id in enumerate(self._lvis_api.get_cat_ids())}
-        return {
-            img_id: np.array(
-                sorted(
-                    {label_of[a['category_id']] for a in self._lvis_api.img_ann_map[img_id]}
-                    | {label_of[i] for i in image['neg_category_ids']}
-                )
-            )
-            for img_id, image in self._lvis_api.imgs.items()
-        }
+        counting = {}
+        for img_id, image in self._lvis_api.imgs.items():
+            ids = {annotation['category_id'] for annotation in self._lvis_api.img_ann_map[img_id]}
+            ids |= set(image['neg_category_ids'])
+            # A part of LVIS may say that categories are absent which it does not have.
+            counting[img_id] = np.array([label_of[i] for i in ids if i in label_of], int)
+        return counting
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """As :meth:`mmdet.evaluation.LVISMetric.compute_metrics`."""

@@ -194,10 +194,10 @@ def check_no_novel(classifiers: Sequence[CLIPTextClassifier], dataset: Dataset) 
         raise ValueError(
             f'the training data of {_describe(dataset)} has {sum(counts.values())} annotations of '
             f'{len(counts)} novel categories ({most}{", ..." if len(counts) > 5 else ""}), which '
-            'training must not see; use OpenVocabularyLVISDataset, which drops them unless '
-            'drop_novel=False or test_mode=True, or remove them from the annotation file. To '
-            'train with them on purpose, as a supervised baseline, set mask_novel=False in the '
-            'CLIPTextClassifier'
+            'training must not see; use OpenVocabularyLVISDataset or OpenVocabularyCocoDataset, '
+            'which drop them unless drop_novel=False or test_mode=True, or remove them from the '
+            'annotation file. To train with them on purpose, as a supervised baseline, set '
+            'mask_novel=False in the CLIPTextClassifier'
         )
 
 

@@ -5,7 +5,7 @@ from .lazy_nms import LazyNMSRoIHead, lazy_detections, lazy_multiclass_nms
 from .tf_bbox_coder import TFDeltaXYWHBBoxCoder
 from .vild import ViLD
 from .vild_bbox_head import ViLDBBoxHead
-from .vild_ensemble_bbox_head import ViLDEnsembleBBoxHead, geometric_mean
+from .vild_ensemble_bbox_head import ViLDEnsembleBBoxHead, check_ensemble_weight, geometric_mean
 from .vild_image_distill_loss import ViLDImageDistillLoss
 from .vild_roi_head import ViLDRoIHead
 
@@ -18,6 +18,7 @@ __all__ = [
     'ViLDEnsembleBBoxHead',
     'ViLDImageDistillLoss',
     'ViLDRoIHead',
+    'check_ensemble_weight',
     'geometric_mean',
     'lazy_detections',
     'lazy_multiclass_nms',

@@ -8,6 +8,12 @@ from torch.nn.functional import softmax
 from .vild_bbox_head import ViLDBBoxHead
 
 
+def check_ensemble_weight(weight: float) -> None:
+    """Raise a ValueError where lambda is no share."""
+    if not 0 <= weight <= 1:
+        raise ValueError(f'ensemble_weight must be between 0 and 1, found {weight}')
+
+
 def geometric_mean(text: Tensor, image: Tensor, novel: Tensor, weight: float) -> Tensor:
     """Combine the probabilities of two classifiers (ViLD, Eq. 5).
 
@@ -42,8 +48,7 @@ class ViLDEnsembleBBoxHead(ViLDBBoxHead):
     """
 
     def __init__(self, ensemble_weight: float = 2 / 3, **kwargs) -> None:
-        if not 0 <= ensemble_weight <= 1:
-            raise ValueError(f'ensemble_weight must be between 0 and 1, found {ensemble_weight}')
+        check_ensemble_weight(ensemble_weight)
         super().__init__(**kwargs)
         if self.fc_cls.background is None:
             raise ValueError(

@@ -3,7 +3,7 @@
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from mmdet_vild.models import geometric_mean
+from mmdet_vild.models import check_ensemble_weight, geometric_mean
 
 from .clip_on_crops import CLIPOnCrops
 
@@ -25,8 +25,7 @@ class ViLDTextCLIP(CLIPOnCrops):
     """
 
     def __init__(self, ensemble_weight: float = 2 / 3, **kwargs) -> None:
-        if not 0 <= ensemble_weight <= 1:
-            raise ValueError(f'ensemble_weight must be between 0 and 1, found {ensemble_weight}')
+        check_ensemble_weight(ensemble_weight)
         super().__init__(**kwargs)
         self.ensemble_weight = ensemble_weight
 

@@ -15,6 +15,7 @@ from mmdet.registry import DATASETS, METRICS, MODELS
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from mmengine.evaluator import Evaluator
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
 
@@ -35,6 +36,16 @@ SMALL = {
     'RandomResize': dict(scale=(SIZE, SIZE), ratio_range=(1.0, 1.2)),
     'RandomCrop': dict(crop_size=(SIZE, SIZE)),
     'BatchFixedSizePad': dict(size=(SIZE, SIZE)),
+}
+
+
+#: What each metric reports.
+FIGURE = {
+    'LVISMetric': 'lvis/segm_APr',
+    'FastLVISMetric': 'lvis/segm_APr',
+    'OVCocoMetric': 'coco/novel_ap50',
+    'CocoMetric': 'coco/bbox_mAP',
+    'VOCMetric': 'pascal_voc/AP50',
 }
 
 
@@ -274,9 +285,14 @@ def train(model, cfg: Config) -> None:
 
 def predict(model, cfg: Config) -> None:
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
-    METRICS.build(cfg.test_evaluator)
     with torch.no_grad():
         results = model.eval().test_step(pseudo_collate([dataset[0], dataset[1]]))
+    if cfg.model.type != 'RegionEmbeddingExtractor':
+        evaluator = Evaluator(METRICS.build(cfg.test_evaluator))
+        evaluator.dataset_meta = dataset.metainfo
+        evaluator.process(results)
+        figures = evaluator.evaluate(len(dataset))
+        assert FIGURE[cfg.test_evaluator.type] in figures, figures
     for result in results:
         found = result.pred_instances
         assert len(found) and torch.isfinite(found.scores).all()
@@ -302,6 +318,80 @@ def test_backbone_swap_is_all_that_differs(load, backbone):
             assert dict(found.neck, in_channels=0) == dict(expected.neck, in_channels=0)
         elif part != 'backbone':
             assert found[part] == expected[part], part
+
+
+#: Part of a config's name -> open_clip's name and weights.
+OPEN_CLIP = {
+    'vit-b-32': ('ViT-B-32-quickgelu', 'openai'),
+    'vit-b-16': ('ViT-B-16-quickgelu', 'openai'),
+    'vit-l-14': ('ViT-L-14-quickgelu', 'openai'),
+    'siglip-b-16': ('ViT-B-16-SigLIP', 'webli'),
+}
+
+
+@pytest.mark.parametrize('name', [n for n in NAMES if 'mini' not in n and 'mask_rcnn' not in n])
+def test_a_config_has_the_teacher_of_its_name(name):
+    """Words, regions and the model itself, wherever it names them; ViT-B/32 goes without saying."""
+    expected = next((teacher for teacher in OPEN_CLIP if teacher in name), 'vit-b-32')
+    config = Config.fromfile(CONFIGS / name, import_custom_modules=False)
+    words = config.model.roi_head.bbox_head.cls_predictor_cfg.text_embeddings
+    stores = [
+        step.store.path
+        for step in config.train_dataloader.dataset.pipeline
+        if step.type == 'CLIPCropEmbedding'
+    ]
+    if config.model.get('teacher'):
+        model = (config.model.teacher.model_name, config.model.teacher.pretrained)
+        assert model == OPEN_CLIP[expected]
+    if 'region' in name:
+        assert config.test_evaluator.path.endswith(f'/regions_{expected}')
+    else:
+        assert words.endswith(f'_{expected}.npz')
+        assert all(store.endswith(f'/regions_{expected}') for store in stores)
+        assert len(stores) == (config.model.roi_head.distill_loss is not None)
+
+
+#: Start of a config's name -> (depth of the ResNet, w) in the paper.
+PAPER = {
+    'vild-text_r50': (50, None),
+    'vild-image_r50': (50, 0.5),
+    'vild_r50': (50, 0.5),
+    'vild-ensemble_r50': (50, 0.5),
+    'vild_r152': (152, 1.0),
+    'vild-ensemble_r152': (152, 2.0),
+}
+
+
+@pytest.mark.parametrize('start', PAPER)
+def test_the_papers_numbers(start):
+    """Of its schedule (ViLD, Sec. 4.1 and Appendix) and its network."""
+    name = f'vild/{start}_fpn_syncbn-all_32xb8-lsj-180k_lvis-v1.py'
+    config = Config.fromfile(CONFIGS / name, import_custom_modules=False)
+    head, loss = config.model.roi_head.bbox_head, config.model.roi_head.distill_loss
+    assert (config.model.backbone.depth, loss and loss.loss_weight) == PAPER[start]
+    assert config.model.backbone.init_cfg is None and config.model.backbone.frozen_stages == -1
+    assert head.cls_predictor_cfg.temperature == 0.01
+    assert (head.num_shared_convs, head.num_shared_fcs, head.conv_out_channels) == (4, 2, 256)
+    assert head.norm_cfg == head.fc_norm_cfg == config.model.neck.norm_cfg
+    assert (head.norm_cfg.type, head.norm_cfg.momentum, head.norm_cfg.eps) == (
+        'SyncBN',
+        0.003,
+        1e-4,
+    )
+    assert head.get('ensemble_weight', 2 / 3) == 2 / 3
+    assert config.model.test_cfg.rcnn.to_dict() == dict(
+        score_thr=0.0, nms=dict(type='nms', iou_threshold=0.5), max_per_img=300, mask_thr_binary=0.5
+    )
+    steps = {step.type: step for step in config.train_dataloader.dataset.pipeline}
+    assert steps['RandomResize'].ratio_range == (0.1, 2.0)
+    assert steps['RandomResize'].scale == steps['RandomCrop'].crop_size == (1024, 1024)
+    assert config.train_cfg.max_iters == 180000
+    assert config.auto_scale_lr.base_batch_size == 256 == 32 * config.train_dataloader.batch_size
+    optimizer = config.optim_wrapper.optimizer
+    assert (optimizer.lr, optimizer.momentum, optimizer.weight_decay) == (0.32, 0.9, 4e-5)
+    warm_up, decay = config.param_scheduler
+    assert warm_up.start_factor * 0.32 == pytest.approx(0.0032) and warm_up.end == 1000
+    assert [m / 180000 for m in decay.milestones] == [0.9, 0.95, 0.975] and decay.gamma == 0.1
 
 
 def test_docs_list_every_config():

@@ -1,10 +1,13 @@
 """Images of every kind, through the stock transforms: a right sample, or an error that names it."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 from mmdet.registry import DATASETS
+from mmengine.logging import MMLogger
+from mmengine.logging.logger import FilterDuplicateWarning
 from PIL import Image
 
 import mmdet_vild.datasets  # noqa: F401 - registers the datasets
@@ -20,6 +23,7 @@ def load(tmp_path):
     """Sample 0 of a dataset of one image."""
 
     def load(image: Image.Image | bytes, width=WIDTH, height=HEIGHT, box=(5, 5, 20, 20), **options):
+        ann_file = tmp_path / options.pop('ann_file', 'lvis.json')
         exif = Image.Exif()
         exif[EXIF_ORIENTATION] = options.pop('orientation', 1)
         path = tmp_path / 'picture.jpg'
@@ -34,7 +38,7 @@ def load(tmp_path):
             annotations=[annotation],
             categories=[category, dict(id=2, name='owl', frequency='r')],
         )  # fmt: skip
-        (tmp_path / 'lvis.json').write_text(json.dumps(content))
+        ann_file.write_text(json.dumps(content))
         pipeline = [
             dict(type='LoadImageFromFile', **options),
             dict(type='LoadAnnotations', with_bbox=True),
@@ -43,7 +47,7 @@ def load(tmp_path):
         ]
         config = dict(
             type='OpenVocabularyLVISDataset',
-            ann_file=str(tmp_path / 'lvis.json'),
+            ann_file=str(ann_file),
             data_prefix=dict(img=str(tmp_path)),
             pipeline=[dict(step, type=f'mmdet.{step["type"]}') for step in pipeline],
         )
@@ -87,19 +91,27 @@ def test_another_size_than_annotated(load):
         load(picture('RGB', (30, 20)))
 
 
-@pytest.mark.parametrize('content', [b'', b'no picture'])
-def test_broken_files(load, content):
-    with pytest.raises(Exception, match='picture.jpg|empty'):
+@pytest.mark.parametrize('content', [b'', b'no picture', 'truncated'])
+def test_broken_files(load, content, tmp_path):
+    if content == 'truncated':
+        rng = np.random.default_rng(0)
+        noise = rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / 'whole.jpg')
+        content = (tmp_path / 'whole.jpg').read_bytes()[:30]
+    with pytest.raises(Exception, match='picture.jpg'):
         load(content)
 
 
 @pytest.mark.parametrize('box', [(5, 5, 0, 10), (70, 5, 20, 20)])
 def test_unusable_boxes_are_reported(load, box, caplog):
-    from mmengine.logging import MMLogger
-
+    """For every dataset, though MMLogger shows a warning only once."""
     logger = MMLogger.get_current_instance()
+    caplog.handler.addFilter(FilterDuplicateWarning(f'{box}'))
     logger.addHandler(caplog.handler)
-    sample = load(picture('RGB'), box=box)
-    logger.removeHandler(caplog.handler)
-    assert len(sample['data_samples'].gt_instances) == 0
-    assert 'ignored 1 annotations of' in caplog.text
+    try:
+        for name in ('train.json', 'val.json'):
+            sample = load(picture('RGB'), box=box, ann_file=name)
+            assert len(sample['data_samples'].gt_instances) == 0
+            assert re.search(f'ignored 1 annotations of .*{name}', caplog.text)
+    finally:
+        logger.removeHandler(caplog.handler)

@@ -121,6 +121,7 @@ def test_from_a_config(build):
             "another order than .*, where number 0 is 'cat', not 'unicorn'; mmdet counts labels",
         ),
         (dict(novel_classes=()), 'names no novel_classes among the 5 classes of'),
+        (dict(novel_classes='cat'), r"found the text 'cat'; write novel_classes=\('cat',\)"),
         (dict(novel_classes=('dragon',)), r"are none of .*'s 5 classes: \['dragon'\]"),
         (
             dict(classes=('cat', 'unicorn'), novel_classes=('griffin',)),
@@ -155,6 +156,7 @@ def change(path, value=None):
         (change(['annotations', 0, 'segmentation']), 'annotation 1 .* has no segmentation'),
         (change(['annotations', 1, 'id'], 1), 'cannot be read .*not unique'),
         (change(['images'], []), 'has no images'),
+        (change(['categories', 3, 'name'], 'cat'), r"more than once: \['cat'\]"),
         ('[1, 2]', 'cannot be read .* It needs images'),
         ('{"images": ', 'not valid JSON'),
     ],
@@ -162,6 +164,12 @@ def change(path, value=None):
 def test_malformed_files(build, data, message):
     with pytest.raises(ValueError, match=message):
         build(data)
+
+
+def test_masks_of_unused_categories_are_of_no_concern(build):
+    *_, rock = annotations()['annotations']
+    data = change(['annotations', rock['id'] - 1, 'segmentation'])
+    assert labels_of(build(data))[15] == []
 
 
 def test_missing_file():

@@ -251,6 +251,16 @@ def test_malformed_files(build, data, message):
         build(data)
 
 
+def test_files_without_novel_categories(build):
+    data = annotations()
+    for category in data['categories']:
+        category['frequency'] = 'f'
+    with pytest.raises(ValueError, match='none of the 4 categories of .* is novel: mark those'):
+        build(data)
+    assert build(data, drop_novel=False).metainfo['novel_classes'] == ()
+    assert build(data, test_mode=True).metainfo['novel_classes'] == ()
+
+
 def test_boxes_without_masks_are_enough_for_box_training(build):
     boxes_only = copy.deepcopy(annotations())
     for annotation in boxes_only['annotations']:

@@ -28,7 +28,8 @@ def world(rng: np.random.Generator, objects: int) -> dict:
                 coco_url=f'val2017/{image}.jpg',
                 height=SIZE,
                 width=SIZE,
-                neg_category_ids=absent.tolist(),
+                # A part of LVIS names absent categories that it does not have.
+                neg_category_ids=[*absent.tolist(), 99],
                 not_exhaustive_category_ids=present[:1].tolist(),
             )
         )
@@ -153,6 +154,14 @@ def test_other_options_are_mmdets(figures, options):
     found = figures('FastLVISMetric', content, samples, **options)
     assert found.keys() == expected.keys()
     np.testing.assert_equal(list(found.values()), list(expected.values()))
+
+
+def test_another_annotation_file_than_the_datasets(figures):
+    rng = np.random.default_rng(0)
+    content = world(rng, 2)
+    samples = [dict(s, img_id=77) for s in predictions(rng, content, 3)]
+    with pytest.raises(ValueError, match='image 77 was tested, but .* must name the same file'):
+        figures('FastLVISMetric', content, samples)
 
 
 def test_nothing_detected(figures):

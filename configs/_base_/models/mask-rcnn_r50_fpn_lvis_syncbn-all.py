@@ -1,4 +1,5 @@
 # The paper's network with a learned classifier; see vild_mask-rcnn_r50_fpn_syncbn-all.py.
+# MMDetection's bbox head has no norms after its FCs, as ViLD's has.
 _base_ = './mask-rcnn_r50_fpn_lvis.py'
 
 norm_cfg = dict(type='SyncBN', momentum=0.003, eps=1e-4, requires_grad=True)

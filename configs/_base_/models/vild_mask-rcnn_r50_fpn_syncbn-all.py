@@ -1,5 +1,5 @@
-# The paper's network, to be trained from scratch at 1024x1024: norms everywhere but in the RPN,
-# whose two convs MMDetection has without.
+# The paper's network, to be trained from scratch at 1024x1024: norms everywhere but in the RPN's
+# two convs and the mask head's deconvolution, which MMDetection has without.
 _base_ = './vild_mask-rcnn_r50_fpn.py'
 
 norm_cfg = dict(type='SyncBN', momentum=0.003, eps=1e-4, requires_grad=True)
