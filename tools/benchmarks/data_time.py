@@ -92,14 +92,15 @@ def make_data(root: Path, args: argparse.Namespace) -> None:
                 dict(
                     id=len(annotations) + 1,
                     image_id=img_id,
-                    category_id=int(rng.integers(1, 1204)),
+                    category_id=int(rng.integers(1, 1203)),  # not the novel one
                     bbox=[x1, y1, x2 - x1, y2 - y1],
                     area=(x2 - x1) * (y2 - y1),
                     segmentation=[np.stack([x, y], axis=1).ravel().tolist()],
                 )
             )
     categories = [
-        dict(id=i, name=f'word {i}', synonyms=[f'word {i}'], frequency='f') for i in range(1, 1204)
+        dict(id=i, name=f'word {i}', synonyms=[f'word {i}'], frequency='f' if i < 1203 else 'r')
+        for i in range(1, 1204)
     ]
     ann_file = root / 'annotations' / 'train.json'
     content = dict(images=images, annotations=annotations, categories=categories)

@@ -52,10 +52,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--width', type=int, default=1333)
     parser.add_argument('--rounds', type=int, default=20)
     parser.add_argument('--warm-up', type=int, default=3, help='rounds that do not count')
+    parser.add_argument('--proposals', type=int, default=ROIS)
     parser.add_argument('--models', nargs='+', choices=MODELS_OF, default=list(MODELS_OF))
     parser.add_argument('--vocabularies', nargs='+', type=int, default=VOCABULARIES)
     args = parser.parse_args(argv)
-    if min(args.rounds, args.warm_up, args.height, args.width, *args.vocabularies) < 1:
+    if (
+        min(args.rounds, args.warm_up, args.height, args.width, args.proposals, *args.vocabularies)
+        < 1
+    ):
         parser.error('sizes and rounds must be 1 or more')
     return args
 
@@ -72,12 +76,14 @@ def random_words(folder: str, count: int) -> str:
     return path
 
 
-def build(name: str, text: str, device: str) -> nn.Module:
+def build(name: str, text: str, args: argparse.Namespace) -> nn.Module:
     """A model at its own test settings, with the random weights that all have."""
-    model = MODELS.build(config_of(name, text).model)
+    cfg = config_of(name, text).model
+    cfg.test_cfg.rpn.max_per_img = args.proposals
+    model = MODELS.build(cfg)
     torch.manual_seed(0)
     model.init_weights()
-    return model.to(device).eval()
+    return model.to(args.device).eval()
 
 
 def random_image(args: argparse.Namespace) -> dict:
@@ -121,7 +127,7 @@ def timed(run: Callable[[], object], device: str) -> tuple[float, object]:
 def measure_images(args: argparse.Namespace, folder: str) -> str:
     """The table of whole images."""
     batch, text = random_image(args), random_words(folder, CATEGORIES)
-    models = {name: build(name, text, args.device) for name in args.models}
+    models = {name: build(name, text, args) for name in args.models}
     for model in models.values():
         decide(model, batch)
     seconds = {name: [] for name in models}
@@ -178,8 +184,8 @@ def main(argv: list[str] | None = None) -> None:
         images, words = measure_images(args, folder), measure_words(args, folder)
     print(f'Machine: {machine(args.device)}')
     print(
-        f'Setting: an image of {args.width}x{args.height}, 1203 categories, float32; {args.rounds} '
-        f'rounds after {args.warm_up} of warm-up; {clock} time'
+        f'Setting: an image of {args.width}x{args.height}, {args.proposals} proposals, 1203 '
+        f'categories, float32; {args.rounds} rounds after {args.warm_up} of warm-up; {clock} time'
     )
     print(f'\n{images}\n\n1000 RoIs:\n\n{words}')
 
