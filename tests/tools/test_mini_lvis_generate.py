@@ -182,9 +182,8 @@ def test_polygons_are_what_is_seen(seed, size):
             mask_utils.merge(mask_utils.frPyObjects(rings, size, size))
         ).astype(bool)
         drawn = ids == i + 1
-        iou = (mask & drawn).sum() / (mask | drawn).sum()
-        # pycocotools rounds outlines to whole pixels, which thin shapes of 24 pixels feel
-        assert iou > (0.95 if drawn.sum() > 1500 else 0.85), (obj.concept, obj.size, iou)
+        # pycocotools rounds outlines to whole pixels: by up to half a pixel, all along them
+        assert (mask ^ drawn).sum() <= obj.visible.length / 2, (obj.concept, obj.size)
         frame[mask] = i + 1
     seen = (ids > 0) | (frame > 0)
     assert (frame == ids)[seen].mean() > 0.9
