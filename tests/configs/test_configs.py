@@ -25,10 +25,12 @@ from mmdet_vild.vocabulary import TextEmbeddings
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 NAMES = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.glob('[!_]*/*.py'))
-#: On both families of packages; variations of these on one, since they differ in settings only.
-VARIATIONS = ('lsj-180k', 'vit-', 'siglip', 'no-objectness', 'sample1e-3')
-ON_ONE = [name for name in NAMES if any(part in name for part in VARIATIONS)]
-ON_BOTH = [pytest.param(n, marks=pytest.mark.onedl) for n in NAMES if n not in ON_ONE]
+#: Those of each kind run on both families of packages, the others on one.
+KINDS = ('mini_lvis/', 'transfer/', 'vild_r50_fpn_20e_', 'vild_r50_fpn_1x_', 'vild-text-clip_')
+MARKED_NAMES = [
+    pytest.param(name, marks=pytest.mark.onedl if any(kind in name for kind in KINDS) else ())
+    for name in NAMES
+]
 SIZE, SCALES = 96, [(96, 96), (128, 128)]
 TEACHERS = ('vit-b-32', 'vit-b-16', 'vit-l-14', 'siglip-b-16')
 #: In place of what would make images large, or objects small.
@@ -227,7 +229,7 @@ def load(worlds, teacher, monkeypatch):
     return load
 
 
-@pytest.mark.parametrize('name', [*ON_BOTH, *ON_ONE])
+@pytest.mark.parametrize('name', MARKED_NAMES)
 def test_config(load, name):
     """Predicts and trains on what its own pipelines make of the pictures."""
     cfg = load(name)

@@ -18,8 +18,6 @@ import store_damage  # noqa: E402
 import teacher  # noqa: E402
 import train_step  # noqa: E402
 
-pytestmark = pytest.mark.onedl
-
 TINY = '--device cpu --batch-size 1 --image-size 64 --rounds 1 --warm-up 1 --rois 8 --regions 4'
 
 
