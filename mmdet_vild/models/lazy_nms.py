@@ -1,11 +1,13 @@
 """Per-class NMS that looks no further than the best detections need."""
 
+import torch
 from mmdet.models.layers import multiclass_nms
 from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.registry import MODELS
 from mmdet.utils import ConfigType, InstanceList
 from mmengine.structures import InstanceData
 from torch import Tensor
+from torchvision.ops import nms
 
 #: Candidates to begin with, for each detection wanted; as many times more whenever too few are
 #: left.
@@ -30,24 +32,41 @@ def lazy_multiclass_nms(
         multi_bboxes: (n, 4), or (n, C * 4).
         multi_scores: (n, C + 1), the last column for background, which is ignored.
         score_thr: Detections of this score and less are not considered.
-        nms_cfg: As mmdet's. Types other than ``'nms'``, which may change scores, are mmdet's.
-        max_num: How many detections at the most; -1 for all, which takes as long as mmdet's.
+        nms_cfg: As mmdet's. Anything but ``type='nms'`` and its ``iou_threshold`` is left to
+            mmdet's.
+        max_num: How many detections at the most; -1 for all, which is left to mmdet's.
 
     Returns:
         Boxes with scores (k, 5), in descending order of the scores, and labels (k,).
     """
+    others = nms_cfg is None or set(nms_cfg) - {'type', 'iou_threshold'}
+    if max_num < 1 or others or nms_cfg.get('type', 'nms') != 'nms':
+        return multiclass_nms(multi_bboxes, multi_scores, score_thr, nms_cfg, max_num)
+    num_classes = multi_scores.size(1) - 1
+    scores = multi_scores[:, :-1].flatten()
+    boxes = multi_bboxes.reshape(len(multi_bboxes), multi_bboxes.size(1) // 4, 4)
+    valid = multi_scores[:, :-1] > score_thr
+    candidates = boxes[valid.any(dim=1)] if boxes.size(1) == 1 else boxes[valid]
+    if not candidates.numel():
+        return multi_bboxes.new_zeros(0, 5), scores.new_zeros(0, dtype=torch.long)
+    # mmdet moves each class to a place of its own, which rounds boxes; so they are moved alike.
+    stride = candidates.max() + 1
     count = FACTOR * max_num
-    if max_num > 0 and nms_cfg is not None and nms_cfg.get('type', 'nms') == 'nms':
-        scores = multi_scores[:, :-1].flatten()
-        while count < scores.numel():
-            lowest = scores.topk(count + 1).values[-1].item()
-            if lowest <= score_thr:
-                break
-            dets, labels = multiclass_nms(multi_bboxes, multi_scores, lowest, nms_cfg, max_num)
-            if len(dets) == max_num:
-                return dets, labels
-            count *= FACTOR
-    return multiclass_nms(multi_bboxes, multi_scores, score_thr, nms_cfg, max_num)
+    while True:
+        best, indices = scores.topk(min(count + 1, len(scores)))
+        complete = len(best) == len(scores) or best[-1] <= score_thr
+        # Others may be as good as the last, unless that is the last of all.
+        lowest = score_thr if complete else best[-1]
+        # In mmdet's order, which decides between equal scores.
+        indices = indices[best > lowest].sort().values
+        rows, labels = indices // num_classes, indices % num_classes
+        found = boxes[rows, labels if boxes.size(1) > 1 else torch.zeros_like(labels)]
+        best = scores[indices]
+        moved = found + (labels.to(found) * stride)[:, None]
+        keep = nms(moved, best.to(moved), nms_cfg['iou_threshold'])[:max_num]
+        if complete or len(keep) == max_num:
+            return torch.cat([found[keep], best[keep, None]], dim=1), labels[keep]
+        count *= FACTOR
 
 
 def lazy_detections(
