@@ -1,4 +1,4 @@
-"""LVIS's metric for a whole validation set, in minutes and a few GB."""
+"""LVIS's metric, without what does not count."""
 
 from collections.abc import Sequence
 from tempfile import TemporaryDirectory
