@@ -1,9 +1,9 @@
 """COCO-format data with novel categories named in the config, and OV-COCO."""
 
-import copy
 import json
 
 import pytest
+from changed import changed
 from mmdet.datasets import CocoDataset
 from mmdet.datasets.transforms import LoadAnnotations
 from mmdet.registry import DATASETS
@@ -135,17 +135,7 @@ def test_metainfo_that_does_not_fit(build, metainfo, message):
 
 
 def change(path, value=None):
-    """The annotations with one entry replaced or, for want of a value, removed."""
-    data = copy.deepcopy(annotations())
-    *parents, last = path
-    inner = data
-    for key in parents:
-        inner = inner[key]
-    if value is None:
-        del inner[last]
-    else:
-        inner[last] = value
-    return data
+    return changed(annotations(), path, value)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import mmcv
 import numpy as np
 import pytest
 import torch
+from changed import changed
 from mmcv.transforms import LoadImageFromFile
 from mmdet.datasets import ClassAwareSampler
 from mmdet.datasets.transforms import LoadAnnotations
@@ -218,17 +219,7 @@ def test_metainfo_without_files():
 
 
 def change(path, value=None):
-    """The annotations with one entry replaced or, for want of a value, removed."""
-    data = annotations()
-    *parents, last = path
-    inner = data
-    for key in parents:
-        inner = inner[key]
-    if value is None:
-        del inner[last]
-    else:
-        inner[last] = value
-    return data
+    return changed(annotations(), path, value)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-import numpy as np
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
@@ -32,14 +31,13 @@ from mmengine.logging import MMLogger
 from torch import nn
 from torch.nn.functional import pad
 from tqdm import tqdm
-from train_step import MODELS_OF, config_of, machine, synchronize
+from train_step import EMBED_DIMS, MODELS_OF, config_of, machine, random_text, synchronize
 
 from mmdet_vild.models import CLIPTextClassifier, lazy_detections
-from mmdet_vild.vocabulary import TextEmbeddings
 
 BASELINE = 'Mask R-CNN'
 VOCABULARIES = (80, 365, 1203, 5000, 20000)
-ROIS, CATEGORIES, EMBED_DIMS = 1000, 1203, 512
+ROIS = 1000
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -62,18 +60,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     ):
         parser.error('sizes and rounds must be 1 or more')
     return args
-
-
-def random_words(folder: str, count: int) -> str:
-    """Write a text-embedding file of random words; returns its path."""
-    path = os.path.join(folder, f'{count}.npz')
-    TextEmbeddings(
-        np.random.default_rng(0).normal(size=(count, EMBED_DIMS)),
-        tuple(f'category {i}' for i in range(count)),
-        np.arange(count) >= count - count // 4,
-        'random@0',
-    ).save(path)
-    return path
 
 
 def build(name: str, text: str, args: argparse.Namespace) -> nn.Module:
@@ -126,7 +112,7 @@ def timed(run: Callable[[], object], device: str) -> tuple[float, object]:
 
 def measure_images(args: argparse.Namespace, folder: str) -> str:
     """The table of whole images."""
-    batch, text = random_image(args), random_words(folder, CATEGORIES)
+    batch, text = random_image(args), random_text(os.path.join(folder, 'text.npz'))
     models = {name: build(name, text, args) for name in args.models}
     for model in models.values():
         decide(model, batch)
@@ -157,7 +143,8 @@ def measure_words(args: argparse.Namespace, folder: str) -> str:
     test_cfg = ConfigDict(score_thr=0.0, nms=dict(type='nms', iou_threshold=0.5), max_per_img=300)
     rows = ['| words | comparing (ms) | detections (ms) |', '|---:|---:|---:|']
     for count in tqdm(args.vocabularies, desc='vocabularies'):
-        classifier = CLIPTextClassifier(1024, count + 1, random_words(folder, count))
+        text = random_text(os.path.join(folder, f'{count}.npz'), count)
+        classifier = CLIPTextClassifier(1024, count + 1, text)
         classifier.init_weights()
         classifier.to(args.device).eval()
         scores = classifier(features).softmax(dim=1)[:, :-1]

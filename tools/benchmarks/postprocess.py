@@ -20,6 +20,7 @@ from mmdet.models.layers import multiclass_nms
 from mmengine.config import ConfigDict
 from torch import Tensor
 from tqdm import tqdm
+from train_step import synchronize
 
 from mmdet_vild.models import lazy_multiclass_nms
 
@@ -71,10 +72,10 @@ def compare(
 
     def run(nms: Callable) -> tuple[float, tuple[Tensor, Tensor]]:
         nms_cfg = ConfigDict(type='nms', iou_threshold=0.5)
-        synchronise(args.device)
+        synchronize(args.device)
         start = time.perf_counter()
         found = nms(boxes, scores, threshold, nms_cfg, args.max_per_img)
-        synchronise(args.device)
+        synchronize(args.device)
         return time.perf_counter() - start, found
 
     run(lazy_multiclass_nms)  # warms up
@@ -87,12 +88,6 @@ def compare(
         different = max(different, len(rows[0] ^ rows[1]))
     stock, lazy = map(statistics.median, zip(*times, strict=True))
     return stock, lazy, statistics.median(a / b for a, b in times), different
-
-
-def synchronise(device: str) -> None:
-    """Wait for what a GPU still does."""
-    if torch.device(device).type == 'cuda':
-        torch.cuda.synchronize()
 
 
 def report(args: argparse.Namespace, rows: list[tuple]) -> str:

@@ -94,12 +94,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def random_text(path: str) -> str:
+def random_text(path: str, count: int = CATEGORIES) -> str:
     """Write a text-embedding file of random words; returns its path."""
     TextEmbeddings(
-        np.random.default_rng(0).normal(size=(CATEGORIES, EMBED_DIMS)),
-        tuple(f'category {i}' for i in range(CATEGORIES)),
-        np.arange(CATEGORIES) >= CATEGORIES - NOVEL,
+        np.random.default_rng(0).normal(size=(count, EMBED_DIMS)),
+        tuple(f'category {i}' for i in range(count)),
+        np.arange(count) >= count - NOVEL,
         TEACHER,
     ).save(path)
     return path
