@@ -37,6 +37,7 @@ REQUIREMENTS = {
     'weights': lambda: _missing_path('VILD_CLIP_WEIGHTS', "OpenAI's CLIP ViT-B/32, a file"),
     'dataset': lambda: _missing_path('VILD_LVIS_DIR', 'the folder of LVIS v1'),
     'parity': lambda: _missing_path('VILD_PARITY_DIR', "the folder with the authors' numbers"),
+    'tensorflow': lambda: _missing_path('VILD_TF_PYTHON', 'a Python that has TensorFlow'),
 }
 
 

@@ -3,6 +3,11 @@
 from .clip_text_classifier import CLIPTextClassifier
 from .lazy_nms import LazyNMSRoIHead, lazy_detections, lazy_multiclass_nms
 from .tf_bbox_coder import TFDeltaXYWHBBoxCoder
+from .tf_fpn import TFFPN
+from .tf_mask_head import TFFCNMaskHead
+from .tf_resnet import TFResNet
+from .tf_roi_extractor import TFRoIExtractor
+from .tf_rpn_head import TFRPNHead
 from .vild import ViLD
 from .vild_bbox_head import ViLDBBoxHead
 from .vild_ensemble_bbox_head import ViLDEnsembleBBoxHead, check_ensemble_weight, geometric_mean
@@ -13,6 +18,11 @@ __all__ = [
     'CLIPTextClassifier',
     'LazyNMSRoIHead',
     'TFDeltaXYWHBBoxCoder',
+    'TFFCNMaskHead',
+    'TFFPN',
+    'TFRPNHead',
+    'TFResNet',
+    'TFRoIExtractor',
     'ViLD',
     'ViLDBBoxHead',
     'ViLDEnsembleBBoxHead',

@@ -28,6 +28,9 @@ def lazy_multiclass_nms(
     zero and 1203 categories that is a thousandth of the 1.2 million candidates. Detections of
     equal scores come in any order, as in mmdet's.
 
+    A box whose corners are swapped counts as what it covers, as in TensorFlow; in mmdet's it has a
+    negative area. :class:`TFDeltaXYWHBBoxCoder` gives such boxes, less than a pixel wide.
+
     Args:
         multi_bboxes: (n, 4), or (n, C * 4).
         multi_scores: (n, C + 1), the last column for background, which is ignored.
@@ -62,7 +65,11 @@ def lazy_multiclass_nms(
         rows, labels = indices // num_classes, indices % num_classes
         found = boxes[rows, labels if boxes.size(1) > 1 else torch.zeros_like(labels)]
         best = scores[indices]
-        moved = found + (labels.to(found) * stride)[:, None]
+        corners = torch.cat(
+            [torch.minimum(found[:, :2], found[:, 2:]), torch.maximum(found[:, :2], found[:, 2:])],
+            1,
+        )
+        moved = corners + (labels.to(found) * stride)[:, None]
         keep = nms(moved, best.to(moved), nms_cfg['iou_threshold'])[:max_num]
         if complete or len(keep) == max_num:
             return torch.cat([found[keep], best[keep, None]], dim=1), labels[keep]

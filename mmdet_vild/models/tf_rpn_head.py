@@ -1,0 +1,56 @@
+"""The RPN head of the authors' TensorFlow implementation."""
+
+import torch.nn.functional as F
+from mmcv.cnn import build_norm_layer
+from mmdet.models.dense_heads import RPNHead
+from mmdet.models.utils import multi_apply
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+
+
+@MODELS.register_module()
+class TFRPNHead(RPNHead):
+    """mmdet's RPN head, each of its convs followed by a norm of its own for every level.
+
+    The convs themselves are shared by the levels.
+
+    Args:
+        norm_cfg: Norm after each conv.
+        num_convs: How many convs.
+        **kwargs: As :class:`mmdet.models.dense_heads.RPNHead`.
+    """
+
+    def __init__(self, norm_cfg: dict, num_convs: int = 2, **kwargs) -> None:
+        self.norm_cfg = norm_cfg
+        super().__init__(num_convs=num_convs, **kwargs)
+
+    def _init_layers(self) -> None:
+        super()._init_layers()
+        widths = [self.in_channels] + [self.feat_channels] * self.num_convs
+        self.rpn_conv = nn.ModuleList(
+            nn.Conv2d(*pair, 3, padding=1) for pair in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.rpn_norms = nn.ModuleList(
+            nn.ModuleList(
+                build_norm_layer(self.norm_cfg, self.feat_channels)[1] for _ in self.rpn_conv
+            )
+            for _ in self.prior_generator.strides
+        )
+
+    def forward(self, x: tuple[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """As :meth:`mmdet.models.dense_heads.AnchorHead.forward`."""
+        return multi_apply(self.forward_single, x, self.rpn_norms)
+
+    def forward_single(self, x: Tensor, norms: nn.ModuleList) -> tuple[Tensor, Tensor]:
+        """Scores and boxes of a level.
+
+        Args:
+            x: (n, in_channels, h, w).
+            norms: The norms of that level, one a conv.
+
+        Returns:
+            Objectness logits (n, anchors, h, w) and box deltas (n, anchors * 4, h, w).
+        """
+        for conv, norm in zip(self.rpn_conv, norms, strict=True):
+            x = F.relu(norm(conv(x)))
+        return self.rpn_cls(x), self.rpn_reg(x)
