@@ -3,23 +3,27 @@
 #   make demo [SEED=n] [CATEGORIES=FILE]   ViLD on a small world, from nothing to a table and pictures
 #   make demo-full                         every method over three seeds, into docs/mini_lvis.md
 #   make test                              lint and all tests, on both families of packages
-#   make env | env-onedl | lint | clean
+#   make env | env-onedl | env-tf | lint | clean
 #
 # PYTHON=... names the interpreter to use, where none of 3.10 to 3.12 is found.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help env env-onedl test lint demo demo-full clean
+.PHONY: help env env-onedl env-tf test lint demo demo-full clean
 
 VENV := .venv
 VENV_ONEDL := .venv-onedl
+VENV_TF := .venv-tf
 PIP := $(VENV)/bin/python -m pip
 PIP_ONEDL := $(VENV_ONEDL)/bin/python -m pip
 IN_ENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" python
 IN_ENV_ONEDL := PATH="$(CURDIR)/$(VENV_ONEDL)/bin:$$PATH" python
 PACKAGING := setup.cfg pyproject.toml requirements/base.txt $(wildcard build_backend/*.py) \
 	mmdet_vild/compat/mmcv_ext_finder.py mmdet_vild/version.py
+
+# Every test has one core to itself; the tests of a file share what they prepare.
+TWO_AT_A_TIME := -n 2 --dist loadfile
 
 SEED ?= 0
 CATEGORIES ?=
@@ -57,13 +61,22 @@ $(VENV_ONEDL)/.installed: $(VENV)/.installed requirements/onedl.txt
 	$(PIP_ONEDL) install -c requirements/onedl.txt -e '.[onedl,test]' onedl-mmpretrain
 	@touch $@
 
+env-tf: $(VENV_TF)/.tried
+
+# TensorFlow, which the tests of the converters compare with; it is not there for every machine.
+$(VENV_TF)/.tried: $(VENV)/.installed
+	$(VENV)/bin/python -m venv $(VENV_TF)
+	$(VENV_TF)/bin/python -m pip install -q tensorflow-cpu || \
+		{ rm -f $(VENV_TF)/bin/python; echo "No TensorFlow: the tests that need it are skipped."; }
+	@touch $@
+
 lint: env
 	$(IN_ENV) -m ruff check .
 	$(IN_ENV) -m ruff format --check .
 
-test: lint env-onedl
-	$(IN_ENV) -m pytest
-	$(IN_ENV_ONEDL) -m pytest -m onedl
+test: lint env-onedl env-tf
+	tf=$(CURDIR)/$(VENV_TF)/bin/python; if [ -e $$tf ]; then export VILD_TF_PYTHON=$$tf; fi; \
+	$(IN_ENV) -m pytest $(TWO_AT_A_TIME) && $(IN_ENV_ONEDL) -m pytest $(TWO_AT_A_TIME) -m onedl
 
 demo: env
 	$(IN_ENV) tools/mini_lvis/demo.py $(DEMO_ARGS)
@@ -72,5 +85,5 @@ demo-full: env
 	$(IN_ENV) tools/mini_lvis/demo_full.py $(if $(CATEGORIES),--categories "$(CATEGORIES)")
 
 clean:
-	rm -rf $(VENV) $(VENV_ONEDL) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV_ONEDL) $(VENV_TF) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

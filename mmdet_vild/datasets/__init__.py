@@ -15,6 +15,7 @@ from .on_the_fly_embeddings import OnTheFlyEmbeddings, load_proposals
 from .open_vocabulary_coco import OpenVocabularyCocoDataset, OVCocoDataset
 from .open_vocabulary_lvis import OpenVocabularyLVISDataset
 from .pack_vild_inputs import PackViLDInputs
+from .tf_resize import TFResize, legacy_bilinear
 from .unfinished_sampler import UnfinishedSampler
 
 __all__ = [
@@ -34,7 +35,9 @@ __all__ = [
     'OpenVocabularyCocoDataset',
     'OpenVocabularyLVISDataset',
     'PackViLDInputs',
+    'TFResize',
     'UnfinishedSampler',
     'dataset_fingerprint',
+    'legacy_bilinear',
     'load_proposals',
 ]

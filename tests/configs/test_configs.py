@@ -32,14 +32,16 @@ MARKED_NAMES = [
     for name in NAMES
 ]
 SIZE, SCALES = 96, [(96, 96), (128, 128)]
-TEACHERS = ('vit-b-32', 'vit-b-16', 'vit-l-14', 'siglip-b-16')
+TEACHERS = ('vit-b-32', 'vit-b-16', 'vit-l-14', 'siglip-b-16', 'authors')
 #: In place of what would make images large, or objects small.
 SMALL = {
     'Resize': dict(scale=(SIZE, SIZE)),
+    'TFResize': dict(scale=(SIZE, SIZE)),
     'RandomChoiceResize': dict(scales=SCALES),
     'RandomResize': dict(scale=(SIZE, SIZE), ratio_range=(1.0, 1.2)),
     'RandomCrop': dict(crop_size=(SIZE, SIZE)),
     'BatchFixedSizePad': dict(size=(SIZE, SIZE)),
+    'DetDataPreprocessor': dict(pad_size_divisor=32),
 }
 
 
@@ -347,10 +349,13 @@ def test_a_config_has_the_teacher_of_its_name(name):
     if config.model.get('teacher'):
         model = (config.model.teacher.model_name, config.model.teacher.pretrained)
         assert model == OPEN_CLIP[expected]
-    if 'region' in name:
+    if name.startswith('vild_official/'):  # whose words come with the weights
+        assert words.endswith('_authors.npz')
+    elif 'region' in name:
         assert config.test_evaluator.path.endswith(f'/regions_{expected}')
     else:
         assert words.endswith(f'_{expected}.npz')
+    if 'region' not in name:
         assert all(store.endswith(f'/regions_{expected}') for store in stores)
         assert len(stores) == (config.model.roi_head.distill_loss is not None)
 
@@ -366,17 +371,26 @@ PAPER = {
 }
 
 
-@pytest.mark.parametrize('start', PAPER)
-def test_the_papers_numbers(start):
+@pytest.mark.parametrize(
+    'start, network',
+    [(start, 'vild/{}_fpn_syncbn-all') for start in PAPER]
+    + [
+        (start, 'vild_official/{}_fpn_tf')
+        for start in PAPER
+        if 'text' not in start and 'image' not in start
+    ],
+)
+def test_the_papers_numbers(start, network):
     """Of its schedule (ViLD, Sec. 4.1 and Appendix) and its network."""
-    name = f'vild/{start}_fpn_syncbn-all_32xb8-lsj-180k_lvis-v1.py'
+    name = f'{network.format(start)}_32xb8-lsj-180k_lvis-v1.py'
     config = Config.fromfile(CONFIGS / name, import_custom_modules=False)
     head, loss = config.model.roi_head.bbox_head, config.model.roi_head.distill_loss
     assert (config.model.backbone.depth, loss and loss.loss_weight) == PAPER[start]
     assert config.model.backbone.init_cfg is None and config.model.backbone.frozen_stages == -1
     assert head.cls_predictor_cfg.temperature == 0.01
     assert (head.num_shared_convs, head.num_shared_fcs, head.conv_out_channels) == (4, 2, 256)
-    assert head.norm_cfg == head.fc_norm_cfg == config.model.neck.norm_cfg
+    neck_norm = config.model.neck.get('out_norm_cfg') or config.model.neck.norm_cfg
+    assert head.norm_cfg == head.fc_norm_cfg == neck_norm
     assert (head.norm_cfg.type, head.norm_cfg.momentum, head.norm_cfg.eps) == (
         'SyncBN',
         0.003,

@@ -170,3 +170,15 @@ def test_boxes_are_rounded_as_mmdet_rounds_them():
     scores = torch.zeros(300, 1204)
     scores[:, 1100:1203] = torch.rand(300, 103, generator=generator)
     assert_same(boxes, scores, 0.0, ConfigDict(type='nms', iou_threshold=0.5), 300)
+
+
+def test_swapped_corners_count_as_what_they_cover():
+    """TensorFlow's NMS takes the smaller corner for the first; the authors' coder swaps some."""
+    upright = torch.tensor([[10.0, 5, 10.5, 80], [10.1, 8, 10.6, 82], [40, 5, 40.5, 80]])
+    swapped = upright[:, [2, 1, 0, 3]]
+    scores = torch.tensor([[0.9, 0], [0.8, 0], [0.7, 0]])
+    nms_cfg = ConfigDict(type='nms', iou_threshold=0.5)
+    dets, _ = lazy_multiclass_nms(swapped, scores, 0.0, nms_cfg, 300)
+    assert dets[:, :4].tolist() == swapped[[0, 2]].tolist()
+    expected, _ = multiclass_nms(upright, scores, 0.0, nms_cfg, 300)
+    assert dets[:, 4].tolist() == expected[:, 4].tolist()

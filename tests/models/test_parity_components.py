@@ -11,8 +11,9 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 
+from mmdet_vild import config_path
 from mmdet_vild.vocabulary import TextEmbeddings
 
 register_all_modules()
@@ -48,27 +49,32 @@ def assert_close(found: torch.Tensor, expected: np.ndarray) -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
+def official(ensemble: bool = False) -> ConfigDict:
+    """The RoI head of the config for the authors' weights."""
+    method = 'vild-ensemble' if ensemble else 'vild'
+    path = config_path(f'vild_official/{method}_r50_fpn_tf_32xb8-lsj-180k_lvis-v1.py')
+    return Config.fromfile(path).model.roi_head
+
+
 def build_head(parity: dict, vocabulary: str, ensemble: bool, prefix: str | None = None):
     """The authors' head without convs and with one FC, holding their weights."""
     categories, width = parity['text_embeddings'].shape
     features = parity['head_vanilla_train/roi_features']
     fc_out = parity['head_vanilla_train/weights/fc6/bias'].size
-    head = MODELS.build(
-        dict(
-            type='ViLDEnsembleBBoxHead' if ensemble else 'ViLDBBoxHead',
-            num_classes=categories,
-            num_shared_fcs=1,
-            in_channels=features.shape[-1],
-            roi_feat_size=features.shape[2],
-            fc_out_channels=fc_out,
-            cls_predictor_cfg=dict(
-                type='CLIPTextClassifier',
-                text_embeddings=vocabulary,
-                temperature=1 / float(parity['temperature']),
-            ),
-            bbox_coder=dict(type='TFDeltaXYWHBBoxCoder', target_stds=[0.1, 0.1, 0.2, 0.2]),
-        )
+    cfg = official(ensemble).bbox_head
+    cfg.update(
+        num_classes=categories,
+        num_shared_convs=0,
+        num_shared_fcs=1,
+        in_channels=features.shape[-1],
+        roi_feat_size=features.shape[2],
+        fc_out_channels=fc_out,
+        fc_norm_cfg=None,
     )
+    cfg.cls_predictor_cfg.update(
+        text_embeddings=vocabulary, temperature=1 / float(parity['temperature'])
+    )
+    head = MODELS.build(cfg)
     if prefix is None:
         return head
     weights = {
@@ -164,7 +170,7 @@ def test_cls_loss(parity, vocabulary):
 
 
 def test_distill_loss(parity):
-    loss = MODELS.build(dict(type='ViLDImageDistillLoss', loss_weight=1.0))
+    loss = MODELS.build(dict(official().distill_loss, loss_weight=1.0))
     student, teacher, boxes = (
         torch.from_numpy(parity[f'distill_loss/{key}']).flatten(0, 1)
         for key in ('student', 'teacher', 'roi_boxes')

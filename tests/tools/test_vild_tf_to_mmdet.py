@@ -12,6 +12,7 @@ import pytest
 import torch
 from authors_network import CFG_OPTIONS, WIDTH, Reference, write_categories, write_npz
 from mmdet.apis import DetInferencer
+from mmdet.datasets import LVISV1Dataset
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi
@@ -285,6 +286,24 @@ class TestAuthorsWords:
 
     def test_without_a_mask(self, tmp_path, monkeypatch):
         assert self.words(monkeypatch, tmp_path, self.COLUMNS, novel=(0,)).novel[0]
+        with pytest.raises(ValueError, match='no category of .* is novel'):
+            self.words(monkeypatch, tmp_path, self.COLUMNS, novel=())
+
+    def test_of_lvis_without_its_annotations(self, tmp_path, monkeypatch):
+        """1203 columns; MMDetection knows the names, the mask which are rare."""
+        columns = np.random.default_rng(4).normal(size=(8, 1203)).astype(np.float32)
+        mask = np.ones(1204, np.float32)
+        mask[[1, 1203]] = 0
+        np.save(tmp_path / 'clip_synonym_prompt.npy', columns)
+        np.save(tmp_path / 'lvis_rare_masks.npy', mask)
+        run(
+            *(monkeypatch, 'authors_words.py', tmp_path / 'clip_synonym_prompt.npy'),
+            *(tmp_path / 'text.npz', '--categories', 'LVISV1Dataset'),
+            *('--rare-mask', tmp_path / 'lvis_rare_masks.npy'),
+        )
+        text = TextEmbeddings.load(str(tmp_path / 'text.npz'))
+        assert text.names == LVISV1Dataset.METAINFO['classes']
+        assert np.flatnonzero(text.novel).tolist() == [0, 1202]
 
     @pytest.mark.parametrize(
         'columns, mask, message',

@@ -19,7 +19,7 @@ TEACHER = "the authors' CLIP ViT-B/32"
 
 
 def authors_words(
-    columns: np.ndarray, categories: str, rare_mask: np.ndarray | None = None, where: str = ''
+    columns: np.ndarray, categories: str, rare_mask: str | None, where: str
 ) -> TextEmbeddings:
     """Name the authors' text embeddings.
 
@@ -27,12 +27,13 @@ def authors_words(
         columns: (D, C), one a category.
         categories: What names them, in their order; see
             :func:`mmdet_vild.vocabulary.load_categories`.
-        rare_mask: (C + 1,), 0 where a category is novel, background first; by default those of
-            frequency ``'r'`` are.
+        rare_mask: The file of an array (C + 1,), 0 where a category is novel, background first;
+            None if those of frequency ``'r'`` are.
         where: What to call ``columns`` in errors.
 
     Raises:
-        ValueError: The numbers of categories differ, or the mask and the frequencies do.
+        ValueError: The numbers of categories differ, or the mask and the frequencies do, or no
+            category is novel.
     """
     named = load_categories(categories)
     if columns.ndim != 2 or columns.shape[1] != len(named):
@@ -42,25 +43,41 @@ def authors_words(
         )
     novel = np.array([is_novel(category) for category in named])
     if rare_mask is not None:
-        if rare_mask.shape != (len(named) + 1,) or not np.isin(rare_mask, (0, 1)).all():
+        mask = np.load(rare_mask, allow_pickle=False)
+        if mask.shape != (len(named) + 1,) or not np.isin(mask, (0, 1)).all():
             raise ValueError(
-                f'the rare mask has the shape {rare_mask.shape} and values from {rare_mask.min()} '
-                f'to {rare_mask.max()}; expected ({len(named) + 1},), of 0 and 1, background first'
+                f'{rare_mask} has the shape {mask.shape} and values from {mask.min()} to '
+                f'{mask.max()}; expected ({len(named) + 1},), of 0 and 1, background first'
             )
-        masked = rare_mask[1:] == 0
+        masked = mask[1:] == 0
         differing = [named[i]['name'] for i in np.flatnonzero(masked != novel)]
         if novel.any() and differing:
             raise ValueError(
-                f'the rare mask and the frequencies in {categories} differ on {len(differing)} '
+                f'{rare_mask} and the frequencies in {categories} differ on {len(differing)} '
                 f'categories: {differing[:10]}; is it in the order of the annotation file?'
             )
         novel = masked
+    if not novel.any():
+        raise ValueError(
+            f'no category of {categories} is novel; name an annotation file whose rare categories '
+            'have frequency "r", or the authors\' lvis_rare_masks.npy with --rare-mask'
+        )
     return TextEmbeddings(
         embeddings=np.asarray(columns, dtype=np.float32).T,
         names=tuple(category['name'] for category in named),
         novel=novel,
         teacher=TEACHER,
     )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that say what the columns are."""
+    parser.add_argument(
+        '--categories',
+        required=True,
+        help='the annotation file that names the categories, or a dataset class, LVISV1Dataset',
+    )
+    parser.add_argument('--rare-mask', help='lvis_rare_masks.npy (default: frequency "r" is novel)')
 
 
 def main() -> None:
@@ -70,14 +87,10 @@ def main() -> None:
     )
     parser.add_argument('embeddings', help='clip_synonym_prompt.npy')
     parser.add_argument('out', help='the .npz file to write')
-    parser.add_argument(
-        '--categories', required=True, help='the annotation file that names the categories'
-    )
-    parser.add_argument('--rare-mask', help='lvis_rare_masks.npy (default: frequency "r" is novel)')
+    add_arguments(parser)
     args = parser.parse_args()
-    mask = None if args.rare_mask is None else np.load(args.rare_mask, allow_pickle=False)
     columns = np.load(args.embeddings, allow_pickle=False)
-    text = authors_words(columns, args.categories, mask, args.embeddings)
+    text = authors_words(columns, args.categories, args.rare_mask, args.embeddings)
     text.save(args.out)
     print(f'{args.out}: {len(text.names)} categories ({int(text.novel.sum())} novel)')
 

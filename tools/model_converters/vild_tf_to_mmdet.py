@@ -18,7 +18,7 @@ from pathlib import Path
 import mmengine
 import numpy as np
 import torch
-from authors_words import authors_words
+from authors_words import add_arguments, authors_words
 from mmdet.registry import MODELS
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
@@ -253,11 +253,7 @@ def main() -> None:
     )
     parser.add_argument('config', help='the config in configs/vild_official that describes it')
     parser.add_argument('out', help='the .pth file to write')
-    parser.add_argument(
-        '--categories',
-        required=True,
-        help='the annotation file that names the categories, in the order of the checkpoint',
-    )
+    add_arguments(parser)
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='as in train.py')
     args = parser.parse_args()
 
@@ -267,7 +263,8 @@ def main() -> None:
     variables = open_checkpoint(args.source)
     if WORDS not in variables:
         raise ValueError(f'{args.source} has no variable {WORDS}: it is not one of ViLD')
-    text = authors_words(variables[WORDS], args.categories, where=f'{args.source}: {WORDS}')
+    where = f'{args.source}: {WORDS}'
+    text = authors_words(variables[WORDS], args.categories, args.rare_mask, where)
     words = cfg.model.roi_head.bbox_head.cls_predictor_cfg.text_embeddings
     check_words(text, words)
     out = Path(args.out)
