@@ -62,11 +62,22 @@ def project_boxes(boxes: np.ndarray, matrix: np.ndarray | None) -> np.ndarray:
     boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
     if matrix is None:
         return boxes
+    if is_axis_aligned(matrix) and not matrix[2, :2].any():  # which is most of them, and quicker
+        first, second = (
+            boxes[:, i : i + 2] * (matrix[0, 0], matrix[1, 1]) + matrix[:2, 2] for i in (0, 2)
+        )
+        ends = np.concatenate([np.minimum(first, second), np.maximum(first, second)], axis=1)
+        return ends / matrix[2, 2]
     corners = boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]  # (n, 4 corners, xy)
     ones = np.ones((*corners.shape[:2], 1))
     projected = np.concatenate([corners, ones], axis=2) @ np.asarray(matrix, dtype=np.float64).T
     projected = projected[..., :2] / projected[..., 2:]
     return np.concatenate([projected.min(axis=1), projected.max(axis=1)], axis=1)
+
+
+def is_axis_aligned(matrix: np.ndarray) -> bool:
+    """Whether a homography (3, 3) neither rotates nor shears."""
+    return abs(matrix[0, 1]) <= 1e-6 and abs(matrix[1, 0]) <= 1e-6
 
 
 def clip_boxes(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
@@ -136,23 +147,23 @@ def check_recorded_geometry(results: dict) -> None:
     if matrix is None and results.get('flip'):
         _refuse(results, 'it was flipped, but there is no homography_matrix')
 
-    axis_aligned = matrix is None or not np.any(np.abs(matrix[[0, 1], [1, 0]]) > 1e-6)
-    scale = np.ones(2) if matrix is None else np.sqrt((matrix[:2, :2] ** 2).sum(axis=0))
+    axis_aligned = matrix is None or is_axis_aligned(matrix)
+    across, down = (1.0, 1.0) if matrix is None else np.hypot(matrix[0, :2], matrix[1, :2]).tolist()
     if axis_aligned:
         # Cropping makes an image smaller than its projection; only padding makes it larger.
-        projected = scale * [ori_width, ori_height]
+        projected = (down * ori_height, across * ori_width)
         padded = 'pad_shape' in results
-        larger = np.any(np.array([width, height]) > projected + TOLERANCE)
+        larger = height > projected[0] + TOLERANCE or width > projected[1] + TOLERANCE
         smaller = matrix is None and (height < ori_height or width < ori_width)
         if smaller or (larger and not padded):
             _refuse(
                 results,
                 f'the recorded transforms take it from {(ori_height, ori_width)} to at most '
-                f'{tuple(projected[::-1].round(1).tolist())}, but its img_shape is '
+                f'{tuple(round(size, 1) for size in projected)}, but its img_shape is '
                 f'{(height, width)}',
             )
     # Rounding grows with what is enlarged after it: a crop of a small image, say.
-    enlarged = max(1.0, scale.max(), np.max(results.get('scale_factor', 1.0)))
+    enlarged = max(1.0, across, down, np.max(results.get('scale_factor', 1.0)))
     _check_ground_truth(results, matrix, axis_aligned, TOLERANCE * enlarged)
 
 
