@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from mmdet.models.data_preprocessors import BatchResize, BatchSyncRandomResize
 from mmdet.registry import HOOKS
+from mmengine import fileio
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -31,7 +32,8 @@ class VocabularyCheckHook(Hook):
     - the dataset's ``novel_classes``, where it has any, with the novel ones of the classifier;
     - the teacher and the embedding width of the store with those of the text embeddings;
     - the annotation file that the store was made for with the dataset's;
-    - that the model does not resize the batch, which would leave the stored boxes behind.
+    - that the model does not resize the batch, which would leave the stored boxes behind;
+    - that the first image of the dataset is there.
 
     Before training also
 
@@ -44,6 +46,7 @@ class VocabularyCheckHook(Hook):
 
     Raises:
         ValueError: One of these is not so; the message names the first difference.
+        FileNotFoundError: There is no such image.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -70,6 +73,7 @@ def _check(model: nn.Module, dataset: Dataset) -> None:
     for classifier in _classifiers(model):
         for part, transforms in _unwrapped(dataset):
             check_vocabulary(classifier, part.metainfo)
+            check_first_image(part)
             attaching = [t for t in transforms if isinstance(t, CLIPCropEmbedding)]
             for transform in attaching:
                 check_teacher(classifier, transform.store)
@@ -99,6 +103,16 @@ def check_vocabulary(classifier: CLIPTextClassifier, metainfo: dict) -> None:
             'the dataset and the text embeddings disagree on which categories are novel; only in '
             f'the dataset: {sorted(found - expected)[:5]}, only in the text embeddings: '
             f'{sorted(expected - found)[:5]}'
+        )
+
+
+def check_first_image(dataset: Dataset) -> None:
+    """Raise a FileNotFoundError where a dataset looks for its images in the wrong folder."""
+    path = dataset.get_data_info(0).get('img_path') if len(dataset) else None
+    if path and not fileio.exists(path, backend_args=getattr(dataset, 'backend_args', None)):
+        raise FileNotFoundError(
+            f'there is no image at {path}, the first of {_describe(dataset)}; check data_root and '
+            f'data_prefix, found {getattr(dataset, "data_prefix", None)}'
         )
 
 

@@ -41,6 +41,7 @@ MESSAGES = {
     'no store': 'FileNotFoundError: there is no embedding store at nowhere (no '
     'shard-*.sqlite); make one by testing a region-embedding extractor',
     'an empty store': 'has no record of 21 of the 21 images of OpenVocabularyLVISDataset',
+    'no images': 'the first of OpenVocabularyLVISDataset (',
     'no regions in the pipeline': "has no CLIPCropEmbedding (found ['LoadImageFromFile', "
     "'LoadAnnotations', 'RandomFlip', 'PackDetInputs']); add CLIPCropEmbedding, and PackViLDInputs",
 }
@@ -72,6 +73,7 @@ def refused(world: StockWorld, tmp_path_factory: pytest.TempPathFactory) -> Path
         'another teacher': ('vild', world.add_text('other-teacher', other)),
         'no store': ('vild', f'{store_path}=nowhere'),
         'an empty store': ('vild', f'{store_path}={folder / "empty"}'),
+        'no images': ('vild', 'train_dataloader.dataset.data_prefix.img=elsewhere/'),
         'no regions in the pipeline': (str(without_regions),),
     }
     assert set(cases) == set(MESSAGES)

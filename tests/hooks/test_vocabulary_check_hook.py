@@ -68,6 +68,12 @@ class Labels(BaseDataset):
             for img_id, labels in enumerate(self.labels)
         ]
 
+    def at(self, path) -> 'Labels':
+        """The same, of images that have files."""
+        for index, info in enumerate(self.data_list):
+            info['img_path'] = str(path / f'{index}.jpg')
+        return self
+
     def get_cat_ids(self, index: int) -> list[int]:
         return list(self.labels[index])
 
@@ -152,6 +158,15 @@ def test_stops_what_does_not_fit(classifier, embedding, wrap, arguments, message
     model = Detector(classifier(), augment, distill_loss)
     with pytest.raises(ValueError, match=message):
         train(model, wrap(Labels(pipeline=pipeline, **arguments)))
+
+
+def test_looks_for_the_first_image(classifier, tmp_path):
+    labels = Labels().at(tmp_path / 'nowhere')
+    for datasets in ([labels], [Labels(), RepeatDataset(labels, 2)]):
+        with pytest.raises(FileNotFoundError, match=r'nowhere/0.jpg, the first of Labels \(labels'):
+            train(Detector(classifier()), *datasets)
+    (tmp_path / '0.jpg').touch()
+    train(Detector(classifier()), Labels().at(tmp_path))
 
 
 NESTS = {

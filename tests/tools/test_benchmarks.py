@@ -1,5 +1,6 @@
 """The benchmarks run and report; what they measure here means nothing."""
 
+import argparse
 import re
 import sys
 from pathlib import Path
@@ -135,3 +136,15 @@ def test_lvis_evaluation_prints_ratios(capsys):
     assert 'The figures are the same' in printed
     rows = rows_of(printed)
     assert rows['LVISMetric'][3:] == ['1.000', '1.000'] and float(rows['FastLVISMetric'][3]) > 0
+
+
+def test_lvis_evaluation_says_who_needs_too_much_memory():
+    found = {
+        'LVISMetric': dict(limit=20 * 10**9),
+        'FastLVISMetric': dict(batches=3.0, end=70.0, memory=5 * 10**9, figures={}),
+    }
+    printed = lvis_evaluation.report(argparse.Namespace(images=9, masks=False), found)
+    rows = rows_of(printed)
+    assert rows['LVISMetric'][2] == 'more than 20.0'
+    assert rows['FastLVISMetric'] == ['3', '70', '5.0', '', 'at most 0.250']
+    assert 'The figures are' not in printed
