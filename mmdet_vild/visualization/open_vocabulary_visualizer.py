@@ -27,6 +27,8 @@ STAR = '★ '
 #: The smallest letters, and the distance of lines in multiples of their size, in pixels.
 MIN_FONT, LINE = 13, 1.4
 INDENT = 4 * ' '
+#: Fields of detections, and what they are called.
+PARTS = {'text_scores': 'text', 'image_scores': 'image', 'objectness': 'objectness'}
 #: How many words are named for a region.
 NEAREST = 3
 #: Of proposals that overlap a better one by more, only the better one is drawn.
@@ -52,6 +54,9 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
         text_embeddings: The text-embedding file whose words are named for the teacher's regions.
         max_proposals: At most this many regions are drawn, in the order of the sample, without
             those that overlap one of them by more than half.
+        explain: Whether to write beside the picture what the score of each detection is made of,
+            and which other words it might have had, as a detector says with
+            ``test_cfg.rcnn.explain``.
         min_size: A picture whose longer side has fewer pixels is enlarged by a whole factor
             before it is drawn on, where it is shown or written to a file; 0 enlarges none.
         text_color: As mmdet's.
@@ -60,8 +65,9 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
         **kwargs: Those of :class:`mmdet.visualization.DetLocalVisualizer`.
 
     Raises:
-        FileNotFoundError, ValueError: While drawing regions: ``text_embeddings`` cannot be read,
-            or its words were encoded by another teacher than the regions.
+        FileNotFoundError, ValueError: While drawing: ``text_embeddings`` cannot be read, or its
+            words were encoded by another teacher than the regions; or scores are to be explained
+            of which the detector says nothing.
     """
 
     def __init__(
@@ -70,6 +76,7 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
         *args,
         text_embeddings: str | None = None,
         max_proposals: int = 10,
+        explain: bool = False,
         min_size: int = 600,
         text_color: str | tuple[int, ...] = (255, 255, 255),
         line_width: float = 2,
@@ -79,6 +86,7 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
         super().__init__(*args, text_color=text_color, line_width=line_width, alpha=alpha, **kwargs)
         self.text_embeddings = text_embeddings
         self.max_proposals = max_proposals
+        self.explain = explain
         self.min_size = min_size
 
     @master_only
@@ -133,6 +141,9 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
         """
         if 'bboxes' not in instances:
             return super()._draw_instances(image, instances, classes, palette)
+        if self.explain and 'scores' in instances and 'notes' not in instances:
+            instances = instances.new()
+            instances.notes = self._explanations(instances)
         if 'scores' in instances:  # the best is drawn last, and its label placed first
             instances = instances[torch.as_tensor(instances.scores).argsort(descending=True)]
         words = _words(instances, classes)
@@ -273,6 +284,26 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
     def _is_novel(self, name: str) -> bool:
         base = self.dataset_meta.get('base_classes')
         return base is not None and name not in base
+
+    def _explanations(self, instances: InstanceData) -> list[str]:
+        """The score of each detection, its parts, and those of other words."""
+        if 'other_names' not in instances:
+            raise ValueError(
+                f'explain=True, but the detections have only {sorted(instances.keys())}; let the '
+                'detector say what scores are made of, with model.test_cfg.rcnn.explain=3'
+            )
+        explanations = []
+        for i, score in enumerate(instances.scores):
+            parts = [
+                f'{name} {100 * instances[field][i]:.1f}'
+                for field, name in PARTS.items()
+                if field in instances
+            ]
+            others = zip(instances.other_names[i], instances.other_scores[i], strict=True)
+            rows = [f'{100 * score:.1f}', ', '.join(parts)]
+            rows += [f'or {self._marked(word)} {100 * other:.1f}' for word, other in others]
+            explanations.append(f'\n{INDENT}'.join(row for row in rows if row))
+        return explanations
 
     @cached_property
     def _text(self) -> TextEmbeddings:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.onedl
 
 CLASSES = ('cat', 'a $5 bill for $1', 'dog')
 META = dict(classes=CLASSES, base_classes=('cat', 'dog'), palette=[(0, 255, 0)] * 3)
-SIZE = 150
+SIZE = 200
 
 
 class Recorder(OpenVocabularyVisualizer):
@@ -94,12 +94,12 @@ def test_small_pictures_are_enlarged_in_files(tmp_path: Path) -> None:
     file = tmp_path / 'drawn.png'
     draw(Recorder(bbox_color=(0, 0, 0)), sample, out_file=str(file))
     picture = cv2.imread(str(file))[..., ::-1].astype(int)
-    assert picture.shape == (4 * SIZE, 2 * 4 * SIZE, 3)  # 600 pixels
-    for x in (0, 4 * SIZE):
-        dark = (picture[:, x : x + 4 * SIZE] < 30).all(axis=2)
-        ys, xs = np.nonzero(dark[380:, :300])
-        assert np.abs([xs.min() - 80, xs.max() - 240, ys.max() + 380 - 560]).max() <= 4
-        filled = picture[440, x + 120] - picture[520, x + 120]
+    assert picture.shape == (3 * SIZE, 2 * 3 * SIZE, 3)  # 600 pixels
+    for x in (0, 3 * SIZE):
+        dark = (picture[:, x : x + 3 * SIZE] < 30).all(axis=2)
+        ys, xs = np.nonzero(dark[280:, :240])
+        assert np.abs([xs.min() - 60, xs.max() - 180, ys.max() + 280 - 420]).max() <= 4
+        filled = picture[330, x + 90] - picture[390, x + 90]
         assert np.abs(filled).max() > 5
     assert sample.pred_instances.bboxes[0].tolist() == [20, 100, 60, 140]
     assert draw(Recorder(), sample).shape == (SIZE, 2 * SIZE, 3)
@@ -154,6 +154,28 @@ def test_regions(text: TextEmbeddings, tmp_path: Path) -> None:
 
     plain = Recorder()
     assert draw(plain, sample, draw_pred=False).shape == (SIZE, SIZE, 3) and not plain.texts
+
+
+def test_explanations() -> None:
+    """What a score is made of, as far as the detector says, and other words."""
+    fields = dict(
+        text_scores=torch.tensor([0.5, 0.25, 0]),
+        objectness=torch.tensor([0.99, 1, 0]),
+        other_scores=torch.tensor([[0.1, 0.05], [0.2, 0], [0, 0]]),
+        other_names=[['dog', 'toy cat'], ['cat', 'dog'], ['cat', 'cat']],
+    )
+    visualizer = Recorder(explain=True)
+    assert draw(visualizer, found(**fields), draw_gt=False).shape[1] > SIZE
+    assert visualizer.texts[0] == r'1 ★ a \$5 bill for \$1 90.0'
+    assert visualizer.texts[4:8] == [
+        '2 cat 81.2',
+        '    text 50.0, objectness 99.0',
+        '    or dog 10.0',
+        '    or ★ toy cat 5.0',
+    ]
+    assert visualizer.texts[8:] == ['2 cat', r'1 ★ a \$5 bill for \$1']
+    with pytest.raises(ValueError, match=r'have only \[.*\]; .* model.test_cfg.rcnn.explain=3'):
+        draw(Recorder(explain=True), found(), draw_gt=False)
 
 
 def test_as_many_as_fit(text: TextEmbeddings, tmp_path: Path) -> None:
