@@ -73,12 +73,10 @@ class Page:
             self._summary(),
             '<h2>Novel categories</h2>',
             self._categories(self.novel),
-            '<h2>What novel objects are mistaken for</h2>',
-            self._pictures(self.of_novel),
+            self._pictures('What novel objects are mistaken for', self.of_novel),
             '<details><summary>Base categories</summary>',
             self._categories(~self.novel),
-            '<h2>What base objects are mistaken for</h2>',
-            self._pictures(~self.of_novel),
+            self._pictures('What base objects are mistaken for', ~self.of_novel),
             '</details>',
         ]
         head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
@@ -151,23 +149,25 @@ class Page:
             '</tr>' + ''.join(row for _, row in rows) + '</table>'
         )
 
-    def _pictures(self, of: np.ndarray) -> str:
+    def _pictures(self, title: str, of: np.ndarray) -> str:
         """The most frequent confusions, and the surest mistakes of each."""
+        if not self.num_pairs:
+            return ''
         objects = self.objects
         wrong = np.flatnonzero(self.wrong & of)
         pairs = Counter(
             zip(objects.label[wrong].tolist(), objects.called[wrong].tolist(), strict=True)
         )
+        parts = [f'<h2>{title}</h2>']
         if not pairs:
-            return '<p>None is called by another word.</p>'
-        parts = []
+            parts.append('<p>None is called by another word.</p>')
         for (label, called), count in pairs.most_common(self.num_pairs):
             rows = wrong[(objects.label[wrong] == label) & (objects.called[wrong] == called)]
             surest = rows[np.argsort(-objects.score[rows], kind='stable')][: self.num_crops]
             figures = ''.join(self._figure(row) for row in surest)
             parts.append(
-                f'<p class="pair">{self._word(label)} called {self._word(called)}: {count} times'
-                f'</p><div class="crops">{figures}</div>'
+                f'<p class="pair">{self._word(label)} called {self._word(called)}: {count} ×</p>'
+                f'<div class="crops">{figures}</div>'
             )
         return ''.join(parts)
 
