@@ -77,7 +77,7 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
         text_embeddings: str | None = None,
         max_proposals: int = 10,
         explain: bool = False,
-        min_size: int = 600,
+        min_size: int = 500,
         text_color: str | tuple[int, ...] = (255, 255, 255),
         line_width: float = 2,
         alpha: float = 0.15,
@@ -211,7 +211,7 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
     def _column(self, names: list[str], notes: list[str], height: int, font: float) -> np.ndarray:
         """A white column with names and notes (more lines each), as high as the picture."""
         blocks = [f'{n} {note}'.split('\n') for n, note in zip(names, notes, strict=True)]
-        blocks = blocks or [['no regions']]
+        blocks = blocks or [['none']]
         lines = sum(blocks, [])
         font = max(MIN_FONT, min(font, height / LINE / (len(lines) + 1)))
         fit = int(height / LINE / font) - 1

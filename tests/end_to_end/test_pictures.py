@@ -56,8 +56,8 @@ def written(world: StockWorld, vild: Path, tmp_path_factory: pytest.TempPathFact
 def test_detections(written: Path, world: StockWorld) -> None:
     files = sorted((written / 'pictures').glob('*/show/*.jpg'))
     assert len(files) == len(world.annotations('test')['images']) == 7
-    # 128 pixels, enlarged to 600 or more, annotations beside detections.
-    assert {cv2.imread(str(file)).shape for file in files} == {(640, 1280, 3)}
+    # 128 pixels, enlarged to 500 or more, annotations beside detections.
+    assert {cv2.imread(str(file)).shape for file in files} == {(512, 1024, 3)}
 
 
 def test_regions(written: Path) -> None:
@@ -66,10 +66,10 @@ def test_regions(written: Path) -> None:
     assert len(files) == 8
     for file in files:
         picture = cv2.imread(str(file))
-        assert picture.shape[0] == 640 and picture.shape[1] > 1280 + 100
-        column = picture[:, 1280:]
+        assert picture.shape[0] == 512 and picture.shape[1] > 1024 + 100
+        column = picture[:, 1024:]
         assert (column > 200).mean() > 0.8 and (column < 80).any()
-        assert not np.array_equal(picture[:, :640], picture[:, 640:1280])
+        assert not np.array_equal(picture[:, :512], picture[:, 512:1024])
 
 
 def test_analysis(written: Path) -> None:

@@ -32,12 +32,13 @@ def work_dir(tmp_path: Path) -> Path:
         # By epoch, or 0 where there are none: which of them is not said.
         {'lvis/bbox_AP': 0.1, 'lvis/bbox_APr': -1.0, 'lvis/bbox_AP75': 0.1, 'step': 1},
         train(300, 2.5),
-        train(400, float('nan')),
+        train(400, 2.4),
         rest='{"loss": 1.',
     )
     write(
         folder / '20260102_000000' / 'vis_data' / '20260102_000000.json',
-        train(300, 2.0),
+        train(250, 2.0),
+        train(300, float('nan')),
         {'lvis/bbox_AP': 0.2, 'step': 2},
     )
     write(folder / '20260103_000000' / '20260103_000000.json', {'lvis/bbox_AP': 0.3})
@@ -49,7 +50,7 @@ def work_dir(tmp_path: Path) -> Path:
 
 def test_resumed_run(work_dir: Path) -> None:
     run = plot_logs.Run(work_dir)
-    assert run.curves['loss'] == {100: 4.0, 200: 3.0, 300: 2.0}
+    assert run.curves['loss'] == {100: 4.0, 200: 3.0, 250: 2.0}
     assert run.curves['lvis/bbox_AP'] == {200: 0.1, 300: 0.2}
     assert not run.curves['lvis/bbox_APr']
     assert run.tests == {'lvis/bbox_AP': 0.4}
