@@ -58,7 +58,8 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
             and which other words it might have had, as a detector says with
             ``test_cfg.rcnn.explain``.
         min_size: A picture whose longer side has fewer pixels is enlarged by a whole factor
-            before it is drawn on, where it is shown or written to a file; 0 enlarges none.
+            before it is drawn on, where it is shown or written to a file; 0 enlarges none. What
+            ``get_image`` returns otherwise has the size of the picture, as a video needs it.
         text_color: As mmdet's.
         line_width: As mmdet's.
         alpha: Opacity of masks.
@@ -83,7 +84,9 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
         alpha: float = 0.15,
         **kwargs,
     ) -> None:
-        super().__init__(*args, text_color=text_color, line_width=line_width, alpha=alpha, **kwargs)
+        super().__init__(
+            name, *args, text_color=text_color, line_width=line_width, alpha=alpha, **kwargs
+        )
         self.text_embeddings = text_embeddings
         self.max_proposals = max_proposals
         self.explain = explain
@@ -211,12 +214,11 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
     def _column(self, names: list[str], notes: list[str], height: int, font: float) -> np.ndarray:
         """A white column with names and notes (more lines each), as high as the picture."""
         blocks = [f'{n} {note}'.split('\n') for n, note in zip(names, notes, strict=True)]
-        blocks = blocks or [['none']]
-        lines = sum(blocks, [])
+        lines = sum(blocks, []) or ['none']
         font = max(MIN_FONT, min(font, height / LINE / (len(lines) + 1)))
         fit = int(height / LINE / font) - 1
         if len(lines) > fit:
-            while sum(map(len, blocks)) > fit - 1:
+            while blocks and sum(map(len, blocks)) > fit - 1:
                 blocks.pop()
             lines = sum(blocks, []) + [f'and {len(names) - len(blocks)} more']
         width = max(self._text_size(line, font)[0] for line in lines)

@@ -58,7 +58,7 @@ def test_novel_words_are_marked() -> None:
     """By a star and by the colour of the box; labels in the order of the scores, best on top."""
     visualizer = Recorder()
     picture = draw(visualizer, found(), draw_gt=False)
-    assert picture.shape == (SIZE, SIZE, 3)
+    assert picture.shape == (SIZE, SIZE, 3) and visualizer.instance_name == 'recorder'
     assert visualizer.texts == ['cat 81.2', r'★ a \$5 bill for \$1 90.0']
     assert np.abs(picture[130, 20].astype(int) - BASE_COLOR).max() < 30
     assert np.abs(picture[130, 90].astype(int) - NOVEL_COLOR).max() < 30
@@ -182,6 +182,9 @@ def test_as_many_as_fit(text: TextEmbeddings, tmp_path: Path) -> None:
     """A picture that is too low for the words of all regions."""
     visualizer = Recorder(text_embeddings=str(tmp_path / 'text.npz'))
     image = np.zeros((100, 100, 3), np.uint8)
+    visualizer.add_datasample('any', image[:20], training_sample(text), draw_pred=False)
+    assert visualizer.texts[0] == 'and 3 more' and len(visualizer.texts) == 1 + 3
+    visualizer.texts.clear()
     visualizer.add_datasample('any', image, training_sample(text), draw_pred=False)
     assert visualizer.texts[3] == 'and 2 more' and len(visualizer.texts) == 4 + 3
 

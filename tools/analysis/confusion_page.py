@@ -88,18 +88,18 @@ class Page:
     def _summary(self) -> str:
         """Novel against base."""
         rows = []
-        for title, of in (('★ novel', self.of_novel), ('base', ~self.of_novel)):
+        for group, of in (('novel', self.of_novel), ('base', ~self.of_novel)):
             wrong = self.wrong & of
             to_novel = (wrong & self.novel[self.objects.called]).sum()
-            counts = [of, self.right & of, wrong, wrong & self.objects.also, self.missed & of]
-            of_all = max(of.sum(), 1)
-            cells = [f'<td>{of.sum()}</td>']
-            cells += [f'<td>{c.sum()} ({c.sum() / of_all:.0%})</td>' for c in counts[1:]]
-            cells += [f'<td>{to_novel}</td><td>{wrong.sum() - to_novel}</td>']
-            rows.append(
-                f'<tr><td class="{title[-5:].strip()}">{title}</td><td>{self._bar(of)}</td>'
-                f'{"".join(cells)}</tr>'
-            )
+            shares = (self.right & of, wrong, wrong & self.objects.also, self.missed & of)
+            total = max(of.sum(), 1)
+            cells = [
+                f'<td class="{group}">{"★ " * (group == "novel")}{group}</td>',
+                f'<td>{self._bar(of)}</td><td>{of.sum()}</td>',
+                *(f'<td>{share.sum()} ({share.sum() / total:.0%})</td>' for share in shares),
+                f'<td>{to_novel}</td><td>{wrong.sum() - to_novel}</td>',
+            ]
+            rows.append(f'<tr>{"".join(cells)}</tr>')
         return (
             '<table><tr><th>objects</th><th></th><th>number</th><th>found</th>'
             '<th>called something else</th><th>… its own word less surely</th><th>missed</th>'
