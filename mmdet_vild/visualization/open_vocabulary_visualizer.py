@@ -31,8 +31,8 @@ INDENT = 4 * ' '
 PARTS = {'text_scores': 'text', 'image_scores': 'image', 'objectness': 'objectness'}
 #: How many words are named for a region.
 NEAREST = 3
-#: Of proposals that overlap a better one by more, only the better one is drawn.
-MAX_IOU = 0.5
+#: Of regions that overlap by a larger IoU only the better one is drawn.
+REGIONS_MAX_IOU = 0.5
 
 
 @VISUALIZERS.register_module()
@@ -54,6 +54,8 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
         text_embeddings: The text-embedding file whose words are named for the teacher's regions.
         max_proposals: At most this many regions are drawn, in the order of the sample, without
             those that overlap one of them by more than half.
+        max_iou: Of detections that overlap by a larger IoU, whatever their words, only the surest
+            is drawn; 1 draws all.
         explain: Whether to write beside the picture what the score of each detection is made of,
             and which other words it might have had, as a detector says with
             ``test_cfg.rcnn.explain``.
@@ -77,6 +79,7 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
         *args,
         text_embeddings: str | None = None,
         max_proposals: int = 10,
+        max_iou: float = 1.0,
         explain: bool = False,
         min_size: int = 500,
         text_color: str | tuple[int, ...] = (255, 255, 255),
@@ -89,6 +92,7 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
         )
         self.text_embeddings = text_embeddings
         self.max_proposals = max_proposals
+        self.max_iou = max_iou
         self.explain = explain
         self.min_size = min_size
 
@@ -147,8 +151,11 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
         if self.explain and 'scores' in instances and 'notes' not in instances:
             instances = instances.new()
             instances.notes = self._explanations(instances)
-        if 'scores' in instances:  # the best is drawn last, and its label placed first
-            instances = instances[torch.as_tensor(instances.scores).argsort(descending=True)]
+        if 'scores' in instances:  # the surest first: its label is placed first
+            boxes, scores = map(
+                torch.as_tensor, (get_box_tensor(instances.bboxes), instances.scores)
+            )
+            instances = instances[nms(boxes.float(), scores.float(), self.max_iou)]
         words = _words(instances, classes)
         names = [self._marked(word) for word in words]
         if 'base_classes' in self.dataset_meta:
@@ -165,7 +172,7 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
             names = [f'{n} {100 * s:.1f}' for n, s in zip(names, instances.scores, strict=True)]
 
         self.set_image(image)
-        order = slice(None, None, -1)
+        order = slice(None, None, -1)  # the surest is drawn last
         if len(instances) and 'masks' in instances:
             masks = _masks(instances)
             fills = _colors(self.mask_color, instances) if self.mask_color else colors
@@ -260,7 +267,7 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
                 'teacher'
             )
         boxes = torch.as_tensor(regions.bboxes).float()
-        kept = nms(boxes, torch.arange(len(boxes), 0, -1.0), MAX_IOU)[: self.max_proposals]
+        kept = nms(boxes, torch.arange(len(boxes), 0, -1.0), REGIONS_MAX_IOU)[: self.max_proposals]
         words = normalize(torch.from_numpy(text.embeddings), dim=1)
         embeddings = normalize(torch.as_tensor(regions.embeddings)[kept].float(), dim=1)
         similarities, labels = (embeddings @ words.T).topk(min(NEAREST, len(words)))

@@ -80,6 +80,16 @@ def test_words(meta: dict, words: list[str] | None, expected: list[str]) -> None
     assert visualizer.texts == expected
 
 
+def test_one_of_detections_that_overlap() -> None:
+    sample = found(label_names=['dog', 'dog', 'cat'])
+    sample.pred_instances.bboxes[2] = sample.pred_instances.bboxes[1] - 4
+    for options, expected in (({}, 3), (dict(max_iou=0.5), 2), (dict(max_iou=0.9), 3)):
+        visualizer = Recorder(**options)
+        draw(visualizer, sample, draw_gt=False, pred_score_thr=0.1)
+        # Drawn, and so written over the others, in the order of their scores.
+        assert visualizer.texts == ['cat 20.0', 'dog 81.2', 'dog 90.0'][-expected:]
+
+
 def test_options_of_mmdet() -> None:
     picture = draw(Recorder(bbox_color=(250, 240, 0)), found(), draw_gt=False)
     assert np.abs(picture[130, 90].astype(int) - (250, 240, 0)).max() < 30
