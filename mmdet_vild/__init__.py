@@ -13,7 +13,7 @@ apply_compat()
 
 # ruff: isort: split
 # The compatibility patches come first: everything below imports mmdet.
-from . import datasets, evaluation, hooks, models, teacher  # noqa: E402
+from . import datasets, evaluation, hooks, models, teacher, visualization  # noqa: E402
 
 
 def config_path(name: str = '') -> str:
@@ -51,4 +51,5 @@ __all__ = [
     'hooks',
     'models',
     'teacher',
+    'visualization',
 ]

@@ -12,8 +12,9 @@ class ViLD(TwoStageDetector):
 
     It differs from mmdet's in one respect. ``init_detector`` and ``DetInferencer`` take the
     class names from the checkpoint, which holds those it was trained with; here
-    ``dataset_meta['classes']`` is always the vocabulary that the classifier has now, so that
-    under another vocabulary a detection is shown with its own word.
+    ``dataset_meta['classes']``, ``['novel_classes']`` and ``['base_classes']`` are always those of
+    the vocabulary that the classifier has now, so that under another vocabulary a detection is
+    shown with its own word.
 
     Args:
         *args: As :class:`mmdet.models.TwoStageDetector`.
@@ -34,13 +35,20 @@ class ViLD(TwoStageDetector):
 
     @property
     def dataset_meta(self) -> dict:
-        """dict: ``classes``, the names of the vocabulary, and what else was set."""
+        """dict: the names of the vocabulary, which of them are novel, and what else was set."""
         return self._dataset_meta
 
     @dataset_meta.setter
     def dataset_meta(self, meta: dict) -> None:
-        classes = tuple(self.roi_head.bbox_head.fc_cls.names)
+        classifier = self.roi_head.bbox_head.fc_cls
+        classes = tuple(classifier.names)
         if tuple(meta.get('classes', classes)) != classes:
             # Colours of other classes; mmdet then takes those of the config.
             meta = {key: value for key, value in meta.items() if key != 'palette'}
-        self._dataset_meta = {**meta, 'classes': classes}
+        novel = list(zip(classes, classifier.novel.tolist(), strict=True))
+        self._dataset_meta = {
+            **meta,
+            'classes': classes,
+            'novel_classes': tuple(name for name, is_novel in novel if is_novel),
+            'base_classes': tuple(name for name, is_novel in novel if not is_novel),
+        }

@@ -56,6 +56,7 @@ for line in open('commands').read().splitlines():
     print('COMMAND', sys.argv, flush=True)
     child = os.fork()
     if not child:
+        sys.path[0] = os.path.dirname(sys.argv[0])
         runpy.run_path(sys.argv[0], run_name='__main__')
         sys.exit()
     if os.waitpid(child, 0)[1]:

@@ -4,7 +4,7 @@ import pytest
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 
-from .conftest import CATEGORIES
+from .conftest import CATEGORIES, NOVEL
 
 pytestmark = pytest.mark.onedl
 
@@ -30,13 +30,14 @@ def build(roi_head_cfg):
 def test_class_names(build):
     """Whatever a checkpoint says: it may have been trained with other words."""
     words = tuple(f'text {i}' for i in range(CATEGORIES))
+    own = dict(classes=words, base_classes=words[:-NOVEL], novel_classes=words[-NOVEL:])
     detector = build()
-    assert detector.dataset_meta == {'classes': words}
+    assert detector.dataset_meta == own
     detector.dataset_meta = {'classes': words, 'palette': [(1, 2, 3)] * CATEGORIES}
-    assert detector.dataset_meta == {'classes': words, 'palette': [(1, 2, 3)] * CATEGORIES}
-    other = {'classes': ('cat', 'dog'), 'palette': [(1, 2, 3)] * 2, 'novel_classes': ()}
+    assert detector.dataset_meta == own | {'palette': [(1, 2, 3)] * CATEGORIES}
+    other = {'classes': ('cat', 'dog'), 'palette': [(1, 2, 3)] * 2, 'novel_classes': ('dog',)}
     detector.dataset_meta = other
-    assert detector.dataset_meta == {'classes': words, 'novel_classes': ()}
+    assert detector.dataset_meta == own
     detector.dataset_meta['palette'] = 'random'  # as init_detector does
     assert detector.dataset_meta['palette'] == 'random'
 

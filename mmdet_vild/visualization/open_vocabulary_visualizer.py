@@ -1,0 +1,353 @@
+"""MMDetection's visualizer, for many words of which some are novel."""
+
+import math
+from functools import cached_property
+
+import cv2
+import numpy as np
+import torch
+from mmdet.registry import VISUALIZERS
+from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import get_box_tensor
+from mmdet.structures.mask import bitmap_to_polygon
+from mmdet.visualization import DetLocalVisualizer
+from mmdet.visualization.palette import get_palette
+from mmengine.dist import master_only
+from mmengine.structures import InstanceData
+from torch.nn.functional import normalize
+from torchvision.ops import nms
+
+from mmdet_vild.vocabulary import TextEmbeddings
+
+from .label_layout import place_labels
+
+#: Blue and vermilion, which differ to colour-blind readers too; novel words also have a star.
+BASE_COLOR, NOVEL_COLOR = (0, 90, 160), (195, 70, 0)
+STAR = '★ '
+#: The smallest letters, and the distance of lines in multiples of their size, in pixels.
+MIN_FONT, LINE = 13, 1.4
+INDENT = 4 * ' '
+#: Fields of detections, and what they are called.
+PARTS = {'text_scores': 'text', 'image_scores': 'image', 'objectness': 'objectness'}
+#: How many words are named for a region.
+NEAREST = 3
+#: Of regions that overlap by a larger IoU only the better one is drawn.
+REGIONS_MAX_IOU = 0.5
+
+
+@VISUALIZERS.register_module()
+class OpenVocabularyVisualizer(DetLocalVisualizer):
+    """``DetLocalVisualizer`` whose labels can be read, and which marks novel categories.
+
+    Boxes of novel categories are vermilion and their labels begin with a star; those of base
+    categories are blue. ``dataset_meta['base_classes']`` says which are base: mmdet_vild's datasets
+    and detectors have it, so it holds for the test tool, ``DetInferencer``, the demos and
+    ``browse_dataset.py``. Any other word is novel. Without it, colours are those of mmdet.
+
+    Of a training sample with the teacher's regions (``distill_instances``), as
+    ``browse_dataset.py`` draws it, some of them are drawn beside the ground truth, with the words
+    that their embeddings are nearest to.
+
+    Args:
+        name: As mmdet's.
+        *args: Those of :class:`mmdet.visualization.DetLocalVisualizer`.
+        text_embeddings: The text-embedding file whose words are named for the teacher's regions.
+        max_proposals: At most this many regions are drawn, in the order of the sample, without
+            those that overlap one of them by more than half.
+        max_iou: Of detections that overlap by a larger IoU, whatever their words, only the surest
+            is drawn; 1 draws all.
+        explain: Whether to write beside the picture what the score of each detection is made of,
+            and which other words it might have had, as a detector says with
+            ``test_cfg.rcnn.explain``.
+        min_size: A picture whose longer side has fewer pixels is enlarged by a whole factor
+            before it is drawn on, where it is shown or written to a file; 0 enlarges none. What
+            ``get_image`` returns otherwise has the size of the picture, as a video needs it.
+        text_color: As mmdet's.
+        line_width: As mmdet's.
+        alpha: Opacity of masks.
+        **kwargs: Those of :class:`mmdet.visualization.DetLocalVisualizer`.
+
+    Raises:
+        FileNotFoundError, ValueError: While drawing: ``text_embeddings`` cannot be read, or its
+            words were encoded by another teacher than the regions; or scores are to be explained
+            of which the detector says nothing.
+    """
+
+    def __init__(
+        self,
+        name: str = 'visualizer',
+        *args,
+        text_embeddings: str | None = None,
+        max_proposals: int = 10,
+        max_iou: float = 1.0,
+        explain: bool = False,
+        min_size: int = 500,
+        text_color: str | tuple[int, ...] = (255, 255, 255),
+        line_width: float = 2,
+        alpha: float = 0.15,
+        **kwargs,
+    ) -> None:
+        super().__init__(
+            name, *args, text_color=text_color, line_width=line_width, alpha=alpha, **kwargs
+        )
+        self.text_embeddings = text_embeddings
+        self.max_proposals = max_proposals
+        self.max_iou = max_iou
+        self.explain = explain
+        self.min_size = min_size
+
+    @master_only
+    def add_datasample(
+        self,
+        name: str,
+        image: np.ndarray,
+        data_sample: DetDataSample | None = None,
+        draw_gt: bool = True,
+        draw_pred: bool = True,
+        show: bool = False,
+        wait_time: float = 0,
+        out_file: str | None = None,
+        pred_score_thr: float = 0.3,
+        step: int = 0,
+    ) -> None:
+        """Draw a sample; the arguments are those of ``DetLocalVisualizer``."""
+        if data_sample is not None:
+            data_sample = data_sample.new().cpu()
+            if draw_gt and self.text_embeddings and 'distill_instances' in data_sample:
+                # Drawn where mmdet has the predictions, beside the ground truth.
+                data_sample.pred_instances = self._proposals(data_sample.distill_instances)
+                draw_pred, pred_score_thr = True, -math.inf
+            factor = math.ceil(self.min_size / max(image.shape[:2]))
+            if factor > 1 and (show or out_file is not None):
+                image = cv2.resize(
+                    np.ascontiguousarray(image),
+                    None,
+                    fx=factor,
+                    fy=factor,
+                    interpolation=cv2.INTER_CUBIC,
+                )
+                for key in ('gt_instances', 'pred_instances'):
+                    if key in data_sample:
+                        data_sample.set_field(_enlarged(data_sample.get(key), factor), key)
+        super().add_datasample(
+            name, image, data_sample, draw_gt, draw_pred, show, wait_time, out_file,
+            pred_score_thr, step,
+        )  # fmt: skip
+
+    def _draw_instances(
+        self,
+        image: np.ndarray,
+        instances: InstanceData,
+        classes: list[str] | None,
+        palette: list[tuple] | None,
+    ) -> np.ndarray:
+        """Draw instances: masks, over them boxes, over them labels.
+
+        Returns:
+            The picture, RGB, with a column of text at its right if there are words to name.
+        """
+        if 'bboxes' not in instances:
+            return super()._draw_instances(image, instances, classes, palette)
+        if self.explain and 'scores' in instances and 'notes' not in instances:
+            instances = instances.new()
+            instances.notes = self._explanations(instances)
+        if 'scores' in instances:  # the surest first: its label is placed first
+            boxes, scores = map(
+                torch.as_tensor, (get_box_tensor(instances.bboxes), instances.scores)
+            )
+            instances = instances[nms(boxes.float(), scores.float(), self.max_iou)]
+        words = _words(instances, classes)
+        names = [self._marked(word) for word in words]
+        if 'base_classes' in self.dataset_meta:
+            colors = [NOVEL_COLOR if self._is_novel(word) else BASE_COLOR for word in words]
+        else:
+            colors = _colors(palette, instances)
+
+        height, width = image.shape[:2]
+        font = max(MIN_FONT, math.sqrt(height * width) / 45)
+        if 'notes' in instances:
+            names = [f'{i} {name}' for i, name in enumerate(names, 1)]
+            column = self._column(names, instances.notes, height, font)
+        elif 'scores' in instances:
+            names = [f'{n} {100 * s:.1f}' for n, s in zip(names, instances.scores, strict=True)]
+
+        self.set_image(image)
+        order = slice(None, None, -1)  # the surest is drawn last
+        if len(instances) and 'masks' in instances:
+            masks = _masks(instances)
+            fills = _colors(self.mask_color, instances) if self.mask_color else colors
+            self.draw_binary_masks(masks[order], colors=fills[order], alphas=self.alpha)
+            outlines = [outline for mask in masks for outline in bitmap_to_polygon(mask)[0]]
+            if outlines:
+                self.draw_polygons(outlines, edge_colors='w', alpha=0.8, line_widths=1)
+        if self.bbox_color:
+            colors = _colors(self.bbox_color, instances)
+        if len(instances):
+            boxes = np.asarray(get_box_tensor(instances.bboxes), dtype=float).reshape(-1, 2, 2)
+            # Within what mmengine takes for the picture; it warns of each box at the border.
+            boxes = boxes.clip(0, [width - 1, height - 1]).reshape(-1, 4)
+            self.draw_bboxes(
+                boxes[order],
+                edge_colors=colors[order],
+                alpha=1,
+                line_widths=self.line_width * font / MIN_FONT,
+            )
+            self._draw_labels(names, boxes, colors, font)
+        drawn = self.get_image()
+        return np.concatenate([drawn, column], axis=1) if 'notes' in instances else drawn
+
+    def _draw_labels(
+        self, texts: list[str], boxes: np.ndarray, colors: list[tuple], font: float
+    ) -> None:
+        """Draw a label at each box, on a dark shade of its colour."""
+        pad = font / 6
+        sizes = np.array([self._text_size(text, font) for text in texts]) + 2 * pad
+        places = place_labels(boxes, sizes, self.width, self.height)
+        for i in reversed(range(len(texts))):
+            shade = min(1, 100 / max(np.dot(colors[i], (0.3, 0.6, 0.1)), 1))
+            backdrop = dict(
+                facecolor=[shade * channel / 255 for channel in colors[i]],
+                edgecolor='none',
+                pad=self._points(pad),
+            )
+            self.draw_texts(
+                _plain(texts[i]),
+                places[i, :2] + pad,
+                font_sizes=self._points(font),
+                colors=self.text_color,
+                bboxes=backdrop,
+            )
+
+    def _column(self, names: list[str], notes: list[str], height: int, font: float) -> np.ndarray:
+        """A white column with names and notes (more lines each), as high as the picture."""
+        blocks = [f'{n} {note}'.split('\n') for n, note in zip(names, notes, strict=True)]
+        lines = sum(blocks, []) or ['none']
+        font = max(MIN_FONT, min(font, height / LINE / (len(lines) + 1)))
+        fit = int(height / LINE / font) - 1
+        if len(lines) > fit:
+            while blocks and sum(map(len, blocks)) > fit - 1:
+                blocks.pop()
+            lines = sum(blocks, []) + [f'and {len(names) - len(blocks)} more']
+        width = max(self._text_size(line, font)[0] for line in lines)
+        self.set_image(np.full((height, math.ceil(width + 2 * font), 3), 255, np.uint8))
+        for i, line in enumerate(lines):
+            self.draw_texts(
+                _plain(line),
+                np.array([font, font * (0.5 + LINE * i)]),
+                font_sizes=self._points(font),
+                colors='black',
+            )
+        return self.get_image()
+
+    def _text_size(self, text: str, font: float) -> tuple[float, float]:
+        """Width and height of a text in pixels."""
+        artist = self.ax_save.text(0, 0, _plain(text), size=self._points(font))
+        extent = artist.get_window_extent(self.fig_save_canvas.get_renderer())
+        artist.remove()
+        return extent.width, extent.height
+
+    def _points(self, pixels: float) -> float:
+        return float(pixels * 72 / self.dpi)
+
+    def _proposals(self, regions: InstanceData) -> InstanceData:
+        """The teacher's regions, as instances with the nearest words as notes.
+
+        Args:
+            regions: The ``distill_instances`` of a sample.
+
+        Returns:
+            Instances with ``bboxes``, ``labels``, ``label_names``, ``scores`` (cosine similarity
+            with the nearest word) and ``notes``.
+        """
+        text = self._text
+        if text.teacher != regions.teacher:
+            raise ValueError(
+                f'the region embeddings come from the teacher {regions.teacher}, but the words of '
+                f'{self.text_embeddings} were encoded by {text.teacher}; both must come from one '
+                'teacher'
+            )
+        boxes = torch.as_tensor(regions.bboxes).float()
+        kept = nms(boxes, torch.arange(len(boxes), 0, -1.0), REGIONS_MAX_IOU)[: self.max_proposals]
+        words = normalize(torch.from_numpy(text.embeddings), dim=1)
+        embeddings = normalize(torch.as_tensor(regions.embeddings)[kept].float(), dim=1)
+        similarities, labels = (embeddings @ words.T).topk(min(NEAREST, len(words)))
+        notes = []
+        for row, nearest in zip(similarities.tolist(), labels.tolist(), strict=True):
+            others = [
+                f'{INDENT}{self._marked(text.names[label])} {similarity:.2f}'
+                for similarity, label in zip(row[1:], nearest[1:], strict=True)
+            ]
+            notes.append('\n'.join([f'{row[0]:.2f}', *others]))
+        return InstanceData(
+            bboxes=boxes[kept],
+            labels=labels[:, 0],
+            label_names=[text.names[label] for label in labels[:, 0]],
+            scores=similarities[:, 0],
+            notes=notes,
+        )
+
+    def _marked(self, name: str) -> str:
+        """A name as it is drawn."""
+        return STAR + name if self._is_novel(name) else name
+
+    def _is_novel(self, name: str) -> bool:
+        base = self.dataset_meta.get('base_classes')
+        return base is not None and name not in base
+
+    def _explanations(self, instances: InstanceData) -> list[str]:
+        """The score of each detection, its parts, and those of other words."""
+        if 'other_names' not in instances:
+            raise ValueError(
+                f'explain=True, but the detections have only {sorted(instances.keys())}; let the '
+                'detector say what scores are made of, with model.test_cfg.rcnn.explain=3'
+            )
+        explanations = []
+        for i, score in enumerate(instances.scores):
+            parts = [
+                f'{name} {100 * instances[field][i]:.1f}'
+                for field, name in PARTS.items()
+                if field in instances
+            ]
+            others = zip(instances.other_names[i], instances.other_scores[i], strict=True)
+            rows = [f'{100 * score:.1f}', ', '.join(parts)]
+            rows += [f'or {self._marked(word)} {100 * other:.1f}' for word, other in others]
+            explanations.append(f'\n{INDENT}'.join(row for row in rows if row))
+        return explanations
+
+    @cached_property
+    def _text(self) -> TextEmbeddings:
+        return TextEmbeddings.load(self.text_embeddings)
+
+
+def _words(instances: InstanceData, classes: list[str] | None) -> list[str]:
+    if 'label_names' in instances:
+        return list(instances.label_names)
+    if classes is None:
+        return [f'class {label}' for label in instances.labels]
+    return [classes[label] for label in instances.labels]
+
+
+def _colors(color: list | tuple | str | None, instances: InstanceData) -> list[tuple]:
+    """Of each instance, from what mmdet takes as colours of classes."""
+    labels = [int(label) for label in instances.labels]
+    palette = get_palette(color, max(labels, default=0) + 1)
+    return [tuple(map(int, palette[label])) for label in labels]
+
+
+def _masks(instances: InstanceData) -> np.ndarray:
+    masks = instances.masks
+    return np.asarray(masks.to_ndarray() if hasattr(masks, 'to_ndarray') else masks).astype(bool)
+
+
+def _enlarged(instances: InstanceData, factor: int) -> InstanceData:
+    enlarged = instances.new()
+    if 'bboxes' in instances:
+        enlarged.bboxes = get_box_tensor(instances.bboxes) * factor
+    if 'masks' in instances:
+        enlarged.masks = _masks(instances).repeat(factor, axis=1).repeat(factor, axis=2)
+    return enlarged
+
+
+def _plain(text: str) -> str:
+    """Escaped, because matplotlib takes what is between two dollar signs for a formula."""
+    return text.replace('$', r'\$')

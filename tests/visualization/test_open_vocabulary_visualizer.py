@@ -1,0 +1,205 @@
+"""What is drawn: novel words marked, small pictures enlarged, the teacher's regions named."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
+from mmengine.structures import InstanceData
+
+from mmdet_vild.visualization import OpenVocabularyVisualizer
+from mmdet_vild.visualization.open_vocabulary_visualizer import BASE_COLOR, NOVEL_COLOR
+from mmdet_vild.vocabulary import TextEmbeddings
+
+pytestmark = pytest.mark.onedl
+
+CLASSES = ('cat', 'a $5 bill for $1', 'dog')
+META = dict(classes=CLASSES, base_classes=('cat', 'dog'), palette=[(0, 255, 0)] * 3)
+SIZE = 200
+
+
+class Recorder(OpenVocabularyVisualizer):
+    """Remembers the texts."""
+
+    def __init__(self, meta: dict = META, name: str = 'recorder', **options) -> None:
+        super().__init__(name, **options)
+        self.dataset_meta = meta
+        self.texts: list[str] = []
+
+    def draw_texts(self, texts, positions, **options):
+        self.texts.append(texts)
+        return super().draw_texts(texts, positions, **options)
+
+
+def found(**fields) -> DetDataSample:
+    """A detection of each class, the last one unsure, with masks."""
+    masks = torch.zeros(3, SIZE, SIZE, dtype=torch.bool)
+    masks[0, 100:120, 20:40] = True
+    instances = InstanceData(
+        bboxes=torch.tensor([[20.0, 100, 60, 140], [90, 100, 140, 140], [0, 0, 9, 9]]),
+        labels=torch.arange(3),
+        scores=torch.tensor([0.812, 0.9, 0.2]),
+        masks=masks,
+        **fields,
+    )
+    return DetDataSample(pred_instances=instances)
+
+
+def draw(visualizer: Recorder, sample: DetDataSample, **options) -> np.ndarray:
+    image = np.full((SIZE, SIZE, 3), 128, np.uint8)
+    visualizer.add_datasample('any', image, sample, **options)
+    return visualizer.get_image()
+
+
+def test_novel_words_are_marked() -> None:
+    """By a star and by the colour of the box; labels in the order of the scores, best on top."""
+    visualizer = Recorder()
+    picture = draw(visualizer, found(), draw_gt=False)
+    assert picture.shape == (SIZE, SIZE, 3) and visualizer.instance_name == 'recorder'
+    assert visualizer.texts == ['cat 81.2', r'★ a \$5 bill for \$1 90.0']
+    assert np.abs(picture[130, 20].astype(int) - BASE_COLOR).max() < 30
+    assert np.abs(picture[130, 90].astype(int) - NOVEL_COLOR).max() < 30
+    assert not np.array_equal(picture[110, 30], [128] * 3) and (picture[135, 30] == 128).all()
+
+
+@pytest.mark.parametrize(
+    'meta, words, expected',
+    [
+        # Words that a user asks for: those not known from the training are novel.
+        (META, ['dog', 'toy elephant', 'x'], ['dog 81.2', '★ toy elephant 90.0']),
+        # Nothing says what is novel: as mmdet.
+        (dict(classes=CLASSES), None, ['cat 81.2', r'a \$5 bill for \$1 90.0']),
+    ],
+)
+def test_words(meta: dict, words: list[str] | None, expected: list[str]) -> None:
+    visualizer = Recorder(meta)
+    draw(visualizer, found(**({} if words is None else dict(label_names=words))), draw_gt=False)
+    assert visualizer.texts == expected
+
+
+def test_one_of_detections_that_overlap() -> None:
+    sample = found(label_names=['dog', 'dog', 'cat'])
+    sample.pred_instances.bboxes[2] = sample.pred_instances.bboxes[1] - 4
+    for options, expected in (({}, 3), (dict(max_iou=0.5), 2), (dict(max_iou=0.9), 3)):
+        visualizer = Recorder(**options)
+        draw(visualizer, sample, draw_gt=False, pred_score_thr=0.1)
+        # Drawn, and so written over the others, in the order of their scores.
+        assert visualizer.texts == ['cat 20.0', 'dog 81.2', 'dog 90.0'][-expected:]
+
+
+def test_options_of_mmdet() -> None:
+    picture = draw(Recorder(bbox_color=(250, 240, 0)), found(), draw_gt=False)
+    assert np.abs(picture[130, 90].astype(int) - (250, 240, 0)).max() < 30
+
+
+def test_small_pictures_are_enlarged_in_files(tmp_path: Path) -> None:
+    """With their boxes and masks, of the ground truth too; not where the picture goes on."""
+    sample = found()
+    masks = BitmapMasks(sample.pred_instances.masks.numpy().astype(np.uint8), SIZE, SIZE)
+    sample.gt_instances = sample.pred_instances.new()
+    sample.gt_instances.masks = masks
+    file = tmp_path / 'drawn.png'
+    draw(Recorder(bbox_color=(0, 0, 0)), sample, out_file=str(file))
+    picture = cv2.imread(str(file))[..., ::-1].astype(int)
+    assert picture.shape == (3 * SIZE, 2 * 3 * SIZE, 3)  # 500 pixels or more
+    for x in (0, 3 * SIZE):
+        dark = (picture[:, x : x + 3 * SIZE] < 30).all(axis=2)
+        ys, xs = np.nonzero(dark[280:, :240])
+        assert np.abs([xs.min() - 60, xs.max() - 180, ys.max() + 280 - 420]).max() <= 4
+        filled = picture[330, x + 90] - picture[390, x + 90]
+        assert np.abs(filled).max() > 5
+    assert sample.pred_instances.bboxes[0].tolist() == [20, 100, 60, 140]
+    assert draw(Recorder(), sample).shape == (SIZE, 2 * SIZE, 3)
+    assert draw(Recorder(min_size=0), sample, out_file=str(file)).shape == (SIZE, 2 * SIZE, 3)
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> TextEmbeddings:
+    rng = np.random.default_rng(0)
+    names = ('cat', 'dog', 'zebra', 'gnu')
+    text = TextEmbeddings(rng.normal(size=(4, 8)), names, np.arange(4) > 1, 'teacher@0')
+    text.save(str(tmp_path / 'text.npz'))
+    return text
+
+
+def training_sample(text: TextEmbeddings, teacher: str = 'teacher@0') -> DetDataSample:
+    """As ``browse_dataset.py`` has it: of NumPy arrays, with regions as a store has them."""
+    rng = np.random.default_rng(1)
+    regions = InstanceData(
+        bboxes=torch.tensor(
+            [[10.0, 10, 50, 50], [12, 10, 50, 50], [70, 70, 99, 99], [0, 90, 9, 99]]
+        ),
+        embeddings=torch.from_numpy(5 * text.embeddings + rng.normal(size=(4, 8))).half(),
+        metainfo=dict(teacher=teacher),
+    )
+    sample = DetDataSample(distill_instances=regions)
+    sample.gt_instances = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0).long())
+    return sample.numpy()
+
+
+def test_regions(text: TextEmbeddings, tmp_path: Path) -> None:
+    """Without one that another covers, with the words nearest to their embeddings."""
+    options = dict(text_embeddings=str(tmp_path / 'text.npz'), max_proposals=2)
+    visualizer = Recorder(**options)
+    sample = training_sample(text)
+    picture = draw(visualizer, sample, draw_pred=False)
+    assert picture.shape[0] == SIZE and picture.shape[1] > 2 * SIZE
+    rows = sample.distill_instances.embeddings[[0, 2]].astype(float)
+    norms = np.linalg.norm(rows, axis=1)[:, None] * np.linalg.norm(text.embeddings, axis=1)
+    cosines = rows @ text.embeddings.T / norms
+    rows = sorted(cosines.tolist(), key=max, reverse=True)
+    marked = ['cat', 'dog', '★ zebra', '★ gnu']
+    lines, labels = [], []
+    for number, row in enumerate(rows, 1):
+        order = np.argsort(row)[::-1][:3]
+        words = [f'{marked[i]} {row[i]:.2f}' for i in order]
+        lines += [f'{number} {words[0]}', f'    {words[1]}', f'    {words[2]}']
+        labels.append(f'{number} {marked[order[0]]}')
+    assert {labels[0][2:], labels[1][2:]} == {'cat', '★ zebra'}
+    assert visualizer.texts == lines + labels[::-1]
+    assert 'pred_instances' not in sample
+
+    plain = Recorder()
+    assert draw(plain, sample, draw_pred=False).shape == (SIZE, SIZE, 3) and not plain.texts
+
+
+def test_explanations() -> None:
+    """What a score is made of, as far as the detector says, and other words."""
+    fields = dict(
+        text_scores=torch.tensor([0.5, 0.25, 0]),
+        objectness=torch.tensor([0.99, 1, 0]),
+        other_scores=torch.tensor([[0.1, 0.05], [0.2, 0], [0, 0]]),
+        other_names=[['dog', 'toy cat'], ['cat', 'dog'], ['cat', 'cat']],
+    )
+    visualizer = Recorder(explain=True)
+    assert draw(visualizer, found(**fields), draw_gt=False).shape[1] > SIZE
+    assert visualizer.texts[0] == r'1 ★ a \$5 bill for \$1 90.0'
+    assert visualizer.texts[4:8] == [
+        '2 cat 81.2',
+        '    text 50.0, objectness 99.0',
+        '    or dog 10.0',
+        '    or ★ toy cat 5.0',
+    ]
+    assert visualizer.texts[8:] == ['2 cat', r'1 ★ a \$5 bill for \$1']
+    with pytest.raises(ValueError, match=r'have only \[.*\]; .* model.test_cfg.rcnn.explain=3'):
+        draw(Recorder(explain=True), found(), draw_gt=False)
+
+
+def test_as_many_as_fit(text: TextEmbeddings, tmp_path: Path) -> None:
+    """A picture that is too low for the words of all regions."""
+    visualizer = Recorder(text_embeddings=str(tmp_path / 'text.npz'))
+    image = np.zeros((100, 100, 3), np.uint8)
+    visualizer.add_datasample('any', image[:20], training_sample(text), draw_pred=False)
+    assert visualizer.texts[0] == 'and 3 more' and len(visualizer.texts) == 1 + 3
+    visualizer.texts.clear()
+    visualizer.add_datasample('any', image, training_sample(text), draw_pred=False)
+    assert visualizer.texts[3] == 'and 2 more' and len(visualizer.texts) == 4 + 3
+
+
+def test_regions_of_another_teacher(text: TextEmbeddings, tmp_path: Path) -> None:
+    visualizer = Recorder(text_embeddings=str(tmp_path / 'text.npz'))
+    with pytest.raises(ValueError, match='come from the teacher other@1, but .* by teacher@0'):
+        draw(visualizer, training_sample(text, 'other@1'))
