@@ -57,7 +57,9 @@ def resize_windows(
 
 
 def _resize_each(image: Tensor, windows: Tensor, size: tuple[int, int], mode: str) -> Tensor:
-    out = image.new_full((len(windows), 3, *size), -1, dtype=torch.float32)
+    out = image.new_empty((len(windows), 3, *size), dtype=torch.float32)
+    if mode == 'pad':
+        out.fill_(-1)
     targets, offsets = _placement(windows, size, mode)
     for i, (x1, y1, x2, y2) in enumerate(windows.tolist()):
         (height, width), (top, left) = targets[i].tolist(), offsets[i].tolist()
@@ -91,6 +93,7 @@ def _placement(windows: Tensor, size: tuple[int, int], mode: str) -> tuple[Tenso
 
 
 def _resize_groups(image: Tensor, windows: Tensor, size: tuple[int, int], mode: str) -> Tensor:
+    image = image.contiguous()  # a plane a channel, to gather from
     out = image.new_empty((len(windows), 3, *size), dtype=torch.float32)
     lengths = windows[:, 2:] - windows[:, :2]  # (n, 2) width, height
     largest = lengths.amax(dim=1)

@@ -219,11 +219,15 @@ class OpenCLIPTeacher:
             (n, 3, h, w) float32 on the teacher's device, normalised. What ``crop_mode='pad'`` adds
             is zero.
         """
-        rgb = torch.from_numpy(np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1)))
+        rgb = torch.from_numpy(np.ascontiguousarray(image[..., ::-1])).permute(2, 0, 1)
         rgb, windows = rgb.to(self.device), windows.to(self.device)
         crops = resize_windows(rgb, windows, self.input_size, self.crop_mode)
-        mean, std = self._mean.to(crops.device), self._std.to(crops.device)
-        return torch.where(crops < 0, 0.0, (crops / 255 - mean) / std)
+        mean, std = 255 * self._mean.to(crops.device), 255 * self._std.to(crops.device)
+        nothing = crops < 0 if self.crop_mode == 'pad' else None
+        # On the CPU one by one, while they are in its cache.
+        for part in crops.split(len(crops) if crops.is_cuda else 1):
+            part.sub_(mean).div_(std)
+        return crops if nothing is None else crops.masked_fill_(nothing, 0)
 
     @torch.no_grad()
     def encode_images(self, crops: Tensor) -> Tensor:
