@@ -81,10 +81,15 @@ class ViLDEnsembleBBoxHead(ViLDBBoxHead):
         embeddings, _ = self.image_branch.embed(x[num_sampled:])
         return text_logits, bbox_pred, embeddings
 
-    def class_scores(self, cls_score: Tensor) -> Tensor:
-        """Geometric means (n, C) of both branches' probabilities (ViLD, Eq. 5)."""
-        text_logits, image_logits = cls_score.split([self.num_classes + 1, self.num_classes], dim=1)
+    def branch_scores(self, cls_score: Tensor) -> dict[str, Tensor]:
+        """``text_scores`` and ``image_scores``, each (n, C)."""
+        count = cls_score.shape[1] // 2  # of words: C + 1 logits and C
+        text_logits, image_logits = cls_score.split([count + 1, count], dim=1)
         # Only the text branch's softmax includes background.
-        text = softmax(text_logits, dim=1)[:, : self.num_classes]
-        image = softmax(image_logits, dim=1)
-        return geometric_mean(text, image, self.fc_cls.novel, self.ensemble_weight)
+        text = super().branch_scores(text_logits)
+        return {**text, 'image_scores': softmax(image_logits, dim=1)}
+
+    def combined_scores(self, branches: dict[str, Tensor]) -> Tensor:
+        """Geometric means (n, C) of both branches' probabilities (ViLD, Eq. 5)."""
+        text, image = branches['text_scores'], branches['image_scores']
+        return geometric_mean(text, image, self.fc_cls.words.novel, self.ensemble_weight)
