@@ -143,10 +143,10 @@ class CLIPTextClassifier(BaseModule):
                 f'one has no {", ".join(missing)}; make one that has with '
                 'tools/model_converters/bake_vocabulary.py, or name a text-embedding file'
             )
-        embeddings, novel, encoded = (
-            state_dict[f'{prefix}{key}'].cpu().numpy() for key in _VOCABULARY_KEYS
-        )
         try:
+            embeddings, novel, encoded = (
+                state_dict[f'{prefix}{key}'].cpu().numpy() for key in _VOCABULARY_KEYS
+            )
             rest = json.loads(encoded.tobytes())
             text = TextEmbeddings(
                 embeddings,
@@ -204,8 +204,9 @@ class CLIPTextClassifier(BaseModule):
 
     @property
     def words(self) -> Words:
-        """Words: those that were asked for, otherwise its own."""
-        asked = asked_words()
+        """Words: those that were asked for, otherwise its own; in training always these."""
+        # torch.compile cannot follow asked_words, and training needs not be held up by that.
+        asked = None if self.training else asked_words()
         if asked is not None:
             return asked
         return Words(self.vocabulary.names, self.text_embeddings, self.novel)

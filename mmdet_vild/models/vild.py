@@ -21,7 +21,8 @@ class ViLD(TwoStageDetector):
 
     It detects the words of its vocabulary. A sample with the meta keys ``text`` and
     ``custom_entities``, as ``DetInferencer`` gives it for ``texts``, is searched for its own words
-    instead; see :class:`WordEncoder`. They compete with each other and with the background only.
+    instead; see :class:`WordEncoder`. They compete with each other and with the background only;
+    with ``with_vocabulary=True`` in ``test_cfg.rcnn`` also with the other words of the vocabulary.
 
     ``init_detector`` and ``DetInferencer`` take the class names from the checkpoint, which holds
     those it was trained with; here ``dataset_meta['classes']`` is always the vocabulary that the
@@ -127,7 +128,13 @@ class ViLD(TwoStageDetector):
                 'words; words can be asked for where it was trained with class_agnostic=True'
             )
         custom_entities = sample.get('custom_entities', False)
-        words = self._encoder.words(text, custom_entities, self.vocabulary, batch_inputs.device)
+        words = self._encoder.words(
+            text,
+            custom_entities,
+            self.vocabulary,
+            batch_inputs.device,
+            self.roi_head.test_cfg.get('with_vocabulary', False),
+        )
         palette = self._dataset_meta.get('palette')
         if isinstance(palette, list) and len(palette) < len(words.names):
             # mmdet's visualizer, which shares this dict, refuses more labels than colours.

@@ -161,15 +161,16 @@ class ViLDBBoxHead(ConvFCBBoxHead):
         return losses
 
     def branch_scores(self, cls_score: Tensor) -> dict[str, Tensor]:
-        """Probabilities (n, C) of the words by each branch, background dropped (ViLD, Sec. 3.2).
+        """Probabilities (n, C) of the words by each branch (ViLD, Sec. 3.2).
+
+        Background, and words that only compete, are dropped after the softmax.
 
         Returns:
             ``text_scores``, or ``image_scores`` of a head without background, which learned from
             the teacher's images alone.
         """
-        if self.fc_cls.background is None:
-            return {'image_scores': softmax(cls_score, dim=1)}
-        return {'text_scores': softmax(cls_score, dim=1)[:, :-1]}
+        branch = 'text_scores' if self.fc_cls.background is not None else 'image_scores'
+        return {branch: softmax(cls_score, dim=1)[:, : len(self.fc_cls.words.names)]}
 
     def combined_scores(self, branches: dict[str, Tensor]) -> Tensor:
         """Scores (n, C) from those of the branches."""

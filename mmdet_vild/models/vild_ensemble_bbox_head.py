@@ -3,7 +3,6 @@
 import torch
 from mmdet.registry import MODELS
 from torch import Tensor
-from torch.nn.functional import softmax
 
 from .vild_bbox_head import ViLDBBoxHead
 
@@ -83,11 +82,13 @@ class ViLDEnsembleBBoxHead(ViLDBBoxHead):
 
     def branch_scores(self, cls_score: Tensor) -> dict[str, Tensor]:
         """``text_scores`` and ``image_scores``, each (n, C)."""
-        count = cls_score.shape[1] // 2  # of words: C + 1 logits and C
+        # Only the text branch has a logit of background, and its softmax includes it.
+        count = cls_score.shape[1] // 2
         text_logits, image_logits = cls_score.split([count + 1, count], dim=1)
-        # Only the text branch's softmax includes background.
-        text = super().branch_scores(text_logits)
-        return {**text, 'image_scores': softmax(image_logits, dim=1)}
+        return {
+            **super().branch_scores(text_logits),
+            **self.image_branch.branch_scores(image_logits),
+        }
 
     def combined_scores(self, branches: dict[str, Tensor]) -> Tensor:
         """Geometric means (n, C) of both branches' probabilities (ViLD, Eq. 5)."""

@@ -69,6 +69,7 @@ class WordEncoder:
         custom_entities: bool,
         vocabulary: TextEmbeddings,
         device: str | torch.device = 'cpu',
+        with_vocabulary: bool = False,
     ) -> Words:
         """The words of a text on a device, from the cache if they were asked for lately.
 
@@ -77,13 +78,15 @@ class WordEncoder:
             custom_entities: As for :meth:`encode`.
             vocabulary: The detector's own.
             device: Where the detector computes, and the teacher too.
+            with_vocabulary: Whether the vocabulary's other words compete with these.
         """
         key, file, categories = _read(text, custom_entities)
-        key = (id(vocabulary), str(device), *key)
+        key = (id(vocabulary), str(device), with_vocabulary, *key)
         words = self._cache.pop(key, None)
         if words is None:
             encoded = self._encode(text, file, categories, vocabulary, device)
-            words = Words.from_text_embeddings(encoded, device)
+            rivals = _others(encoded, vocabulary) if with_vocabulary else None
+            words = Words.from_text_embeddings(encoded, device, rivals)
         self._cache[key] = words
         for old in list(self._cache)[:-CACHED]:
             self._cache.pop(old, None)
@@ -144,7 +147,11 @@ class WordEncoder:
                 'encode them with; ask for words of the vocabulary, or set model.teacher to '
                 f'the one that encoded it ({vocabulary.teacher})'
             )
-        encoded = self.teacher(vocabulary).to(device).encode_categories(missing, found.templates)
+        teacher = self.teacher(vocabulary).to(device)
+        MMLogger.get_current_instance().info(
+            f'{teacher.identity} encodes {len(missing)} words in {len(found.templates)} prompts'
+        )
+        encoded = teacher.encode_categories(missing, found.templates)
         embeddings = found.embeddings.copy()
         embeddings[[row is None for row in rows]] = encoded.embeddings
         found = replace(found, embeddings=embeddings)
@@ -202,13 +209,29 @@ def _known(categories: list[dict], vocabulary: TextEmbeddings) -> tuple[list, li
 
 
 def _novel(categories: list[dict], vocabulary: TextEmbeddings) -> np.ndarray:
-    novel = {readable_name(n) for n in np.array(vocabulary.names)[vocabulary.novel].tolist()}
-    base = {readable_name(n) for n in np.array(vocabulary.names)[~vocabulary.novel].tolist()}
-    for synonyms, is_novel in zip(vocabulary.synonyms, vocabulary.novel, strict=False):
-        if not is_novel:
-            base |= {readable_name(synonym) for synonym in synonyms}
-    base -= novel
-    return np.array([readable_name(category['name']) not in base for category in categories])
+    base, novel = set(), set()
+    for name, names, is_novel in zip(
+        vocabulary.names, _all_names(vocabulary), vocabulary.novel, strict=True
+    ):
+        if is_novel:
+            novel.add(readable_name(name))
+        else:
+            base |= names
+    return np.array([readable_name(c['name']) not in base - novel for c in categories])
+
+
+def _others(text: TextEmbeddings, vocabulary: TextEmbeddings) -> np.ndarray:
+    """The embeddings (R, D) of a vocabulary's words of which no name is among the others'."""
+    asked = {name for names in _all_names(text) for name in names}
+    return vocabulary.embeddings[[not names & asked for names in _all_names(vocabulary)]]
+
+
+def _all_names(text: TextEmbeddings) -> list[set[str]]:
+    synonyms = text.synonyms or [()] * len(text.names)
+    return [
+        {readable_name(name) for name in (name, *others)}
+        for name, others in zip(text.names, synonyms, strict=True)
+    ]
 
 
 def _store_path(file: str, text: TextEmbeddings) -> str:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -21,7 +22,8 @@ class Words:
 
     Attributes:
         names: The C names in label order.
-        embeddings: (C, D) float32, L2-normalised.
+        embeddings: (C + R, D) float32, L2-normalised. The last R are of words that compete with
+            the others, and are not detected.
         novel: (C,) bool, the words that the detector has not learned from annotations.
     """
 
@@ -31,10 +33,14 @@ class Words:
 
     @classmethod
     def from_text_embeddings(
-        cls, text: TextEmbeddings, device: str | torch.device = 'cpu'
+        cls,
+        text: TextEmbeddings,
+        device: str | torch.device = 'cpu',
+        rivals: np.ndarray | None = None,
     ) -> 'Words':
-        """The words of a text-embedding file."""
-        embeddings = normalize(torch.from_numpy(text.embeddings), dim=1, eps=NORM_EPS)
+        """The words of a text-embedding file, and the embeddings (R, D) of competing ones."""
+        rows = text.embeddings if rivals is None else np.vstack([text.embeddings, rivals])
+        embeddings = normalize(torch.from_numpy(rows), dim=1, eps=NORM_EPS)
         return cls(text.names, embeddings.to(device), torch.from_numpy(text.novel).to(device))
 
 

@@ -63,6 +63,7 @@ class CLIPOnCrops(ViLD):
             original_image(data_sample), to_original(boxes, data_sample)
         ).to(boxes)
         clip = softmax(embeddings @ words.embeddings.t() / classifier.temperature, dim=1)
+        clip = clip[:, : len(words.names)]
         # Without any region mmdet does not know how many words there are.
         detector = region.scores if len(boxes) else clip
         scores = self.region_scores(clip, detector, objectness, words)
