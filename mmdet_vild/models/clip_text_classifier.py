@@ -159,7 +159,7 @@ class CLIPTextClassifier(BaseModule):
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"the checkpoint's vocabulary is damaged: {error}") from error
         self._set_vocabulary(text, 'the checkpoint')
-        self.vocabulary_json = state_dict[f'{prefix}vocabulary_json']
+        self.vocabulary_json = torch.empty_like(state_dict[f'{prefix}vocabulary_json'])
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         if self.text_embeddings_file is None:

@@ -23,7 +23,7 @@ from .words import Words
 
 #: Vocabularies that are kept, the least recently used go first.
 CACHED = 8
-_CATEGORY_FILES = ('.txt', '.json')
+_FILES = ('.txt', '.json', '.npz')
 
 
 class WordEncoder:
@@ -80,11 +80,10 @@ class WordEncoder:
             device: Where the detector computes, and the teacher too.
             with_vocabulary: Whether the vocabulary's other words compete with these.
         """
-        key, file, categories = _read(text, custom_entities)
-        key = (id(vocabulary), str(device), with_vocabulary, *key)
+        key = (id(vocabulary), str(device), with_vocabulary, custom_entities, _content(text))
         words = self._cache.pop(key, None)
         if words is None:
-            encoded = self._encode(text, file, categories, vocabulary, device)
+            encoded = self.encode(text, custom_entities, vocabulary, device)
             rivals = _others(encoded, vocabulary) if with_vocabulary else None
             words = Words.from_text_embeddings(encoded, device, rivals)
         self._cache[key] = words
@@ -118,12 +117,17 @@ class WordEncoder:
             ValueError: ``custom_entities`` is False, the words or the file are wrong, a word is
                 too long for the teacher, or there is no teacher or another one.
         """
-        _, file, categories = _read(text, custom_entities)
-        return self._encode(text, file, categories, vocabulary, device)
-
-    def _encode(self, text, file, categories, vocabulary, device) -> TextEmbeddings:
-        if categories is None:
+        suffix = _suffix(text)
+        if suffix == '.npz':
             return _ready(text, vocabulary)
+        file = text if suffix else None
+        if isinstance(text, str) and file is None and not custom_entities:
+            raise ValueError(
+                f'custom_entities is False, which asks for the noun phrases of {text!r} to be '
+                'found; ViLD detects words as they are: set custom_entities=True (-c of the image '
+                'demo) and write them as "cat . toy elephant"'
+            )
+        categories = parse_words(text) if file is None else load_categories(file)
         rows, categories = _known(categories, vocabulary)
         missing = [c for c, row in zip(categories, rows, strict=True) if row is None]
         found = TextEmbeddings(
@@ -160,25 +164,18 @@ class WordEncoder:
         return found
 
 
-def _read(
-    text: str | Sequence[str], custom_entities: bool
-) -> tuple[tuple, str | None, list[dict] | None]:
-    """What identifies the words, the file of words, and the words; neither for an .npz."""
+def _suffix(text: str | Sequence[str]) -> str:
+    """Of a file of words; empty for words. Those of a list are never files."""
     suffix = Path(text).suffix.lower() if isinstance(text, str) else ''
-    if suffix == '.npz':
-        if not Path(text).is_file():
-            raise FileNotFoundError(f'there is no text-embedding file at {text}')
-        return ('npz', hashlib.sha256(Path(text).read_bytes()).digest()), None, None
-    is_file = suffix in _CATEGORY_FILES
-    if isinstance(text, str) and not is_file and not custom_entities:
-        raise ValueError(
-            f'custom_entities is False, which asks for the noun phrases of {text!r} to be found; '
-            'ViLD detects words as they are: set custom_entities=True (-c of the image demo) and '
-            'write them as "cat . toy elephant"'
-        )
-    categories = load_categories(text) if is_file else parse_words(text)
-    key = tuple((c['name'], *c['synonyms']) for c in categories)
-    return key, text if is_file else None, categories
+    return suffix if suffix in _FILES else ''
+
+
+def _content(text: str | Sequence[str]) -> str:
+    """What differs where the words do, without reading words in."""
+    suffix = _suffix(text)
+    if suffix and Path(text).is_file():
+        return suffix + hashlib.sha256(Path(text).read_bytes()).hexdigest()
+    return repr(text)
 
 
 def _ready(path: str, vocabulary: TextEmbeddings) -> TextEmbeddings:
