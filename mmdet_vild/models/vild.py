@@ -91,9 +91,9 @@ class ViLD(TwoStageDetector):
             rescale: Whether boxes and masks are those of the original image.
 
         Returns:
-            The samples with ``pred_instances`` as mmdet's, and ``label_names``, a list of the
-            word of each detection; with ``explain`` in ``test_cfg.rcnn`` also what
-            :func:`explained_detections` says of their scores.
+            The samples with ``pred_instances`` as mmdet's, and of each detection its word in the
+            list ``label_names``, and in ``novel`` (n,) bool whether that is novel; with ``explain``
+            in ``test_cfg.rcnn`` also what :func:`explained_detections` says of their scores.
 
         Raises:
             FileNotFoundError: There is no such file of words.
@@ -106,9 +106,10 @@ class ViLD(TwoStageDetector):
         batch_data_samples = self.detect(batch_inputs, batch_data_samples, rescale)
         for sample, words in zip(batch_data_samples, asked, strict=True):
             sample.pop('words', None)
-            names = self.vocabulary.names if words is None else words.names
-            labels = sample.pred_instances.labels.tolist()
-            sample.pred_instances.label_names = [names[label] for label in labels]
+            words = words or self.roi_head.bbox_head.fc_cls.words
+            found = sample.pred_instances
+            found.label_names = [words.names[label] for label in found.labels.tolist()]
+            found.novel = words.novel[found.labels]
         return batch_data_samples
 
     def detect(

@@ -160,6 +160,7 @@ def test_each_image_has_its_words(build, detect, variant, tmp_path, calls):
         assert torch.equal(found.masks, alone.masks)
         names = [synonyms[label][0] for label in found.labels]
         assert found.label_names == names == alone.label_names
+        assert found.novel.tolist() == [novel[label] for label in found.labels]
     # What is in the vocabulary was not encoded again, nor what is in the cache.
     assert calls == [['whale', 'couch'], ['sofa', 'mug', *'abcdef']]
 
@@ -377,4 +378,4 @@ def test_whose_score(build, detect, variant, make_sample, images):
 
 def test_whose_score_is_not_said_unasked(build, detect):
     (found,) = detect(build(), ['whale . dog'], of=slice(1))
-    assert set(found.keys()) == {'bboxes', 'scores', 'labels', 'masks', 'label_names'}
+    assert set(found.keys()) == {*('bboxes', 'scores', 'labels', 'masks', 'label_names', 'novel')}

@@ -13,6 +13,7 @@ it the vocabulary is that of the config. It writes the checkpoint and, beside it
 """
 
 import argparse
+import copy
 import os
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def main() -> None:
 
     cfg = Config.fromfile(args.config)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
-    model = MODELS.build(cfg.model)
+    model = MODELS.build(copy.deepcopy(cfg.model))  # which changes what it is given
     if type(model) is not ViLD:
         parser.error(
             f'only a ViLD can do without its teacher; {args.config} is a {type(model).__name__}'
@@ -57,7 +58,8 @@ def main() -> None:
         if isinstance(module, CLIPTextClassifier):
             baked = module.baked_state(text)
             state.update({f'{name}.{key}': value for key, value in baked.items()})
-    MODELS.build(cfg.model).load_state_dict(state, strict=True)  # what is written can be read
+    # What is written can be read.
+    MODELS.build(copy.deepcopy(cfg.model)).load_state_dict(state, strict=True)
 
     meta = {'cfg': cfg.pretty_text, 'dataset_meta': {'classes': text.names}}
     out.parent.mkdir(parents=True, exist_ok=True)
