@@ -17,7 +17,10 @@ test_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(
         type='PackDetInputs',
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'ori_img'),
+        meta_keys=(
+            *('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
+            *('ori_img', 'text', 'custom_entities'),
+        ),
     ),
 ]
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))

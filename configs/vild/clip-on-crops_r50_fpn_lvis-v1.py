@@ -13,7 +13,10 @@ test_pipeline = [
     *_base_.test_pipeline[1:-1],
     dict(
         type='PackDetInputs',
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'ori_img'),
+        meta_keys=(
+            *('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
+            *('ori_img', 'text', 'custom_entities'),
+        ),
     ),
 ]
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -81,7 +81,12 @@ class FastLVISMetric(LVISMetric):
         # One that does not count tells an image without detections from a metric without results.
         keep[:1] = True
         kept = order[keep]
-        return {**sample, 'pred_instances': {k: v[kept] for k, v in predicted.items()}}
+        # Names of labels and the like are lists.
+        chosen = {
+            key: [value[i] for i in kept] if isinstance(value, list) else value[kept]
+            for key, value in predicted.items()
+        }
+        return {**sample, 'pred_instances': chosen}
 
     def _counting_labels(self) -> dict[int, np.ndarray]:
         """Image id -> the labels that are annotated in it, or known to be absent."""

@@ -1,6 +1,7 @@
 """ViLD's heads, classifier and loss, registered in mmdet's MODELS."""
 
 from .clip_text_classifier import CLIPTextClassifier
+from .explained_detections import explained_detections
 from .lazy_nms import LazyNMSRoIHead, lazy_detections, lazy_multiclass_nms
 from .tf_bbox_coder import TFDeltaXYWHBBoxCoder
 from .tf_fpn import TFFPN
@@ -13,6 +14,8 @@ from .vild_bbox_head import ViLDBBoxHead
 from .vild_ensemble_bbox_head import ViLDEnsembleBBoxHead, check_ensemble_weight, geometric_mean
 from .vild_image_distill_loss import ViLDImageDistillLoss
 from .vild_roi_head import ViLDRoIHead
+from .word_encoder import WordEncoder
+from .words import Words, asked_words, asking_for
 
 __all__ = [
     'CLIPTextClassifier',
@@ -28,7 +31,12 @@ __all__ = [
     'ViLDEnsembleBBoxHead',
     'ViLDImageDistillLoss',
     'ViLDRoIHead',
+    'WordEncoder',
+    'Words',
+    'asked_words',
+    'asking_for',
     'check_ensemble_weight',
+    'explained_detections',
     'geometric_mean',
     'lazy_detections',
     'lazy_multiclass_nms',

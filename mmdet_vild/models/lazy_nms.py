@@ -20,7 +20,8 @@ def lazy_multiclass_nms(
     score_thr: float,
     nms_cfg: ConfigType,
     max_num: int = -1,
-) -> tuple[Tensor, Tensor]:
+    return_inds: bool = False,
+) -> tuple[Tensor, ...]:
     """The detections of :func:`mmdet.models.layers.multiclass_nms`, without suppressing the rest.
 
     A detection is suppressed by one of a higher score only. So the best ``max_num`` of all are the
@@ -38,20 +39,24 @@ def lazy_multiclass_nms(
         nms_cfg: As mmdet's. Anything but ``type='nms'`` and its ``iou_threshold`` is left to
             mmdet's.
         max_num: How many detections at the most; -1 for all, which is left to mmdet's.
+        return_inds: Whether to return where the detections come from, as mmdet's does.
 
     Returns:
-        Boxes with scores (k, 5), in descending order of the scores, and labels (k,).
+        Boxes with scores (k, 5), in descending order of the scores, and labels (k,); with
+        ``return_inds`` also their indices (k,) in the n * C scores.
     """
     others = nms_cfg is None or set(nms_cfg) - {'type', 'iou_threshold'}
     if max_num < 1 or others or nms_cfg.get('type', 'nms') != 'nms':
-        return multiclass_nms(multi_bboxes, multi_scores, score_thr, nms_cfg, max_num)
+        arguments = (multi_bboxes, multi_scores, score_thr, nms_cfg, max_num)
+        return multiclass_nms(*arguments, return_inds=return_inds)
     num_classes = multi_scores.size(1) - 1
     scores = multi_scores[:, :-1].flatten()
     boxes = multi_bboxes.reshape(len(multi_bboxes), multi_bboxes.size(1) // 4, 4)
     valid = multi_scores[:, :-1] > score_thr
     candidates = boxes[valid.any(dim=1)] if boxes.size(1) == 1 else boxes[valid]
     if not candidates.numel():
-        return multi_bboxes.new_zeros(0, 5), scores.new_zeros(0, dtype=torch.long)
+        none = scores.new_zeros(0, dtype=torch.long)
+        return (multi_bboxes.new_zeros(0, 5), none, none)[: 2 + return_inds]
     # mmdet moves each class to a place of its own, which rounds boxes; so they are moved alike.
     stride = candidates.max() + 1
     count = FACTOR * max_num
@@ -72,7 +77,8 @@ def lazy_multiclass_nms(
         moved = corners + (labels.to(found) * stride)[:, None]
         keep = nms(moved, best.to(moved), nms_cfg['iou_threshold'])[:max_num]
         if complete or len(keep) == max_num:
-            return torch.cat([found[keep], best[keep, None]], dim=1), labels[keep]
+            dets = torch.cat([found[keep], best[keep, None]], dim=1)
+            return (dets, labels[keep], indices[keep])[: 2 + return_inds]
         count *= FACTOR
 
 

@@ -6,10 +6,10 @@ from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
-from torch.nn.functional import pad, softmax
+from torch.nn.functional import softmax
 
 from .clip_text_classifier import CLIPTextClassifier
-from .lazy_nms import lazy_detections
+from .explained_detections import explained_detections
 
 
 class FCNormReLU(nn.Sequential):
@@ -160,9 +160,26 @@ class ViLDBBoxHead(ConvFCBBoxHead):
             losses['loss_cls'] = cls_score.sum()
         return losses
 
+    def branch_scores(self, cls_score: Tensor) -> dict[str, Tensor]:
+        """Probabilities (n, C) of the words by each branch (ViLD, Sec. 3.2).
+
+        Background, and words that only compete, are dropped after the softmax.
+
+        Returns:
+            ``text_scores``, or ``image_scores`` of a head without background, which learned from
+            the teacher's images alone.
+        """
+        branch = 'text_scores' if self.fc_cls.background is not None else 'image_scores'
+        return {branch: softmax(cls_score, dim=1)[:, : len(self.fc_cls.words.names)]}
+
+    def combined_scores(self, branches: dict[str, Tensor]) -> Tensor:
+        """Scores (n, C) from those of the branches."""
+        (scores,) = branches.values()
+        return scores
+
     def class_scores(self, cls_score: Tensor) -> Tensor:
-        """Probabilities (n, C) of the categories, background dropped (ViLD, Sec. 3.2)."""
-        return softmax(cls_score, dim=1)[:, : self.num_classes]
+        """Scores (n, C) of the words."""
+        return self.combined_scores(self.branch_scores(cls_score))
 
     def _predict_by_feat_single(
         self,
@@ -176,7 +193,7 @@ class ViLDBBoxHead(ConvFCBBoxHead):
         """mmdet's, with :meth:`class_scores` for the softmax over everything.
 
         Without ``rcnn_test_cfg`` the result holds the boxes (n, 4) and scores (n, C) of every
-        RoI, before any NMS.
+        RoI, before any NMS; with it see :func:`explained_detections`.
         """
         if not len(roi):
             return super()._predict_by_feat_single(
@@ -186,9 +203,11 @@ class ViLDBBoxHead(ConvFCBBoxHead):
         results = super()._predict_by_feat_single(
             roi, cls_score[:, :0], bbox_pred, img_meta, rescale, None
         )
-        scores = self.class_scores(cls_score)
+        branches = self.branch_scores(cls_score)
+        scores = self.combined_scores(branches)
         if rcnn_test_cfg is None:
             results.scores = scores
             return results
-        # It expects a last column for background, and ignores it.
-        return lazy_detections(results.bboxes, pad(scores, (0, 1)), rcnn_test_cfg)
+        parts = {**branches, 'objectness': img_meta.get('objectness')}
+        names = self.fc_cls.words.names
+        return explained_detections(results.bboxes, scores, rcnn_test_cfg, names, parts)

@@ -3,7 +3,6 @@
 import torch
 from mmdet.registry import MODELS
 from torch import Tensor
-from torch.nn.functional import softmax
 
 from .vild_bbox_head import ViLDBBoxHead
 
@@ -81,10 +80,17 @@ class ViLDEnsembleBBoxHead(ViLDBBoxHead):
         embeddings, _ = self.image_branch.embed(x[num_sampled:])
         return text_logits, bbox_pred, embeddings
 
-    def class_scores(self, cls_score: Tensor) -> Tensor:
+    def branch_scores(self, cls_score: Tensor) -> dict[str, Tensor]:
+        """``text_scores`` and ``image_scores``, each (n, C)."""
+        # Only the text branch has a logit of background, and its softmax includes it.
+        count = cls_score.shape[1] // 2
+        text_logits, image_logits = cls_score.split([count + 1, count], dim=1)
+        return {
+            **super().branch_scores(text_logits),
+            **self.image_branch.branch_scores(image_logits),
+        }
+
+    def combined_scores(self, branches: dict[str, Tensor]) -> Tensor:
         """Geometric means (n, C) of both branches' probabilities (ViLD, Eq. 5)."""
-        text_logits, image_logits = cls_score.split([self.num_classes + 1, self.num_classes], dim=1)
-        # Only the text branch's softmax includes background.
-        text = softmax(text_logits, dim=1)[:, : self.num_classes]
-        image = softmax(image_logits, dim=1)
-        return geometric_mean(text, image, self.fc_cls.novel, self.ensemble_weight)
+        text, image = branches['text_scores'], branches['image_scores']
+        return geometric_mean(text, image, self.fc_cls.words.novel, self.ensemble_weight)

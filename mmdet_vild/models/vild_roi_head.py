@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .vild_bbox_head import ViLDBBoxHead
 from .vild_ensemble_bbox_head import ViLDEnsembleBBoxHead
+from .words import asking_for
 
 
 @MODELS.register_module()
@@ -127,3 +128,43 @@ class ViLDRoIHead(StandardRoIHead):
                 results['distill_embeddings'], teacher
             )
         return results
+
+    def predict_bbox(
+        self,
+        x: tuple[Tensor],
+        batch_img_metas: list[dict],
+        rpn_results_list: InstanceList,
+        rcnn_test_cfg: ConfigType | None,
+        rescale: bool = False,
+    ) -> InstanceList:
+        """mmdet's, for the words that each image asks for.
+
+        Args:
+            x: The batch's feature maps.
+            batch_img_metas: Of each image; :class:`Words` in ``words`` take the place of the
+                vocabulary for it.
+            rpn_results_list: As mmdet's.
+            rcnn_test_cfg: As mmdet's; see :func:`explained_detections` for ``explain``.
+            rescale: As mmdet's.
+        """
+        asked = [meta.get('words') for meta in batch_img_metas]
+        if any(words is not asked[0] for words in asked):
+            return [
+                result
+                for i, (meta, proposals) in enumerate(
+                    zip(batch_img_metas, rpn_results_list, strict=True)
+                )
+                for result in self.predict_bbox(
+                    tuple(level[i : i + 1] for level in x),
+                    [meta],
+                    [proposals],
+                    rcnn_test_cfg,
+                    rescale,
+                )
+            ]
+        metas = [
+            {**meta, 'objectness': proposals.get('scores')}
+            for meta, proposals in zip(batch_img_metas, rpn_results_list, strict=True)
+        ]
+        with asking_for(asked[0]):
+            return super().predict_bbox(x, metas, rpn_results_list, rcnn_test_cfg, rescale)

@@ -1,12 +1,12 @@
 """The slow baseline: the teacher itself classifies every region."""
 
-from mmdet.registry import MODELS, TASK_UTILS
+from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from mmengine.structures import InstanceData
 from torch import Tensor
-from torch.nn.functional import pad, softmax
+from torch.nn.functional import softmax
 
-from mmdet_vild.models import ViLD, lazy_detections
+from mmdet_vild.models import ViLD, Words, explained_detections
 
 from .original_image import original_image, to_original
 
@@ -29,19 +29,14 @@ class CLIPOnCrops(ViLD):
     """
 
     def __init__(self, teacher: dict, with_objectness: bool = False, **kwargs) -> None:
-        super().__init__(**kwargs)
-        self.teacher = TASK_UTILS.build(teacher)
+        super().__init__(teacher=teacher, **kwargs)
         self.with_objectness = with_objectness
-        expected = self.roi_head.bbox_head.teacher
-        if self.teacher.identity != expected:
-            raise ValueError(
-                f'the teacher is {self.teacher.identity}, but {expected} encoded the vocabulary'
-            )
+        _ = self.teacher  # built and checked now: it is needed for every image
 
-    def predict(
+    def detect(
         self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True
     ) -> SampleList:
-        """Propose, crop and classify; see :meth:`mmdet.models.TwoStageDetector.predict`."""
+        """Propose, crop and classify; see :meth:`ViLD.detect`."""
         features = self.extract_feat(batch_inputs)
         proposals = self.rpn_head.predict(features, batch_data_samples, rescale=False)
         metas = [data_sample.metainfo for data_sample in batch_data_samples]
@@ -63,24 +58,34 @@ class CLIPOnCrops(ViLD):
     def _classify(self, region: InstanceData, objectness: Tensor, data_sample) -> InstanceData:
         boxes = region.bboxes.view(-1, 4)
         classifier = self.roi_head.bbox_head.fc_cls
+        words = data_sample.metainfo.get('words') or classifier.words
         embeddings = self.teacher.encode_crops(
             original_image(data_sample), to_original(boxes, data_sample)
         ).to(boxes)
-        words = classifier.text_embeddings
-        scores = softmax(embeddings @ words.t() / classifier.temperature, dim=1)
-        scores = self.region_scores(scores, region.scores, objectness)
-        # It expects a last column for background, and ignores it.
-        return lazy_detections(boxes, pad(scores, (0, 1)), self.roi_head.test_cfg)
+        clip = softmax(embeddings @ words.embeddings.t() / classifier.temperature, dim=1)
+        clip = clip[:, : len(words.names)]
+        # Without any region mmdet does not know how many words there are.
+        detector = region.scores if len(boxes) else clip
+        scores = self.region_scores(clip, detector, objectness, words)
+        parts = self.score_parts(clip, detector, objectness)
+        return explained_detections(boxes, scores, self.roi_head.test_cfg, words.names, parts)
 
-    def region_scores(self, clip: Tensor, detector: Tensor, objectness: Tensor) -> Tensor:
+    def region_scores(
+        self, clip: Tensor, detector: Tensor, objectness: Tensor, words: Words
+    ) -> Tensor:
         """Scores of n regions, from those of the teacher and of the detector.
 
         Args:
             clip: (n, C) the teacher's probabilities.
             detector: (n, C) the detector's, which this baseline ignores.
             objectness: (n,) the RPN's.
+            words: The C words.
 
         Returns:
             (n, C).
         """
         return (clip * objectness[:, None]).sqrt() if self.with_objectness else clip
+
+    def score_parts(self, clip: Tensor, detector: Tensor, objectness: Tensor) -> dict[str, Tensor]:
+        """What :func:`explained_detections` says a score is made of; as :meth:`region_scores`."""
+        return {'image_scores': clip, 'objectness': objectness}

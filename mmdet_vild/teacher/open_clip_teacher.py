@@ -151,14 +151,14 @@ class OpenCLIPTeacher:
         Returns:
             The text embeddings, in the order of ``categories``.
         """
-        prompts = [
-            prompt
-            for category in categories
-            for synonym in category['synonyms']
-            for prompt in fill_templates(synonym, templates)
-        ]
-        per_synonym = self.encode_texts(prompts).view(-1, len(templates), self.embed_dims)
-        per_synonym = normalize(per_synonym.mean(1), dim=1)
+        synonyms = [synonym for category in categories for synonym in category['synonyms']]
+        # Some at a time: all prompts of 20,000 words would take gigabytes.
+        per_synonym = torch.cat(
+            [
+                self._encode_synonyms(synonyms[i : i + self.batch_size], templates)
+                for i in range(0, len(synonyms), self.batch_size)
+            ]
+        )
         counts = [len(category['synonyms']) for category in categories]
         embeddings = torch.stack([rows.mean(0) for rows in per_synonym.split(counts)])
         return TextEmbeddings(
@@ -169,6 +169,12 @@ class OpenCLIPTeacher:
             synonyms=tuple(tuple(category['synonyms']) for category in categories),
             templates=tuple(templates),
         )
+
+    def _encode_synonyms(self, synonyms: Sequence[str], templates: Sequence[str]) -> Tensor:
+        """The embeddings (n, D) of n synonyms, averaged over the prompts and L2-normalised."""
+        prompts = [prompt for synonym in synonyms for prompt in fill_templates(synonym, templates)]
+        embeddings = self.encode_texts(prompts).view(-1, len(templates), self.embed_dims)
+        return normalize(embeddings.mean(1), dim=1)
 
     def encode_crops(self, image: np.ndarray, boxes: np.ndarray | Tensor) -> Tensor:
         """Embed regions of one image; see :meth:`encode_regions`."""

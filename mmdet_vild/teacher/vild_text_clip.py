@@ -3,7 +3,7 @@
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from mmdet_vild.models import check_ensemble_weight, geometric_mean
+from mmdet_vild.models import Words, check_ensemble_weight, geometric_mean
 
 from .clip_on_crops import CLIPOnCrops
 
@@ -29,8 +29,13 @@ class ViLDTextCLIP(CLIPOnCrops):
         super().__init__(**kwargs)
         self.ensemble_weight = ensemble_weight
 
-    def region_scores(self, clip: Tensor, detector: Tensor, objectness: Tensor) -> Tensor:
+    def region_scores(
+        self, clip: Tensor, detector: Tensor, objectness: Tensor, words: Words
+    ) -> Tensor:
         """Geometric means (n, C) of the detector's and the teacher's probabilities."""
-        novel = self.roi_head.bbox_head.fc_cls.novel
-        scores = geometric_mean(detector, clip, novel, self.ensemble_weight)
-        return super().region_scores(scores, detector, objectness)
+        scores = geometric_mean(detector, clip, words.novel, self.ensemble_weight)
+        return super().region_scores(scores, detector, objectness, words)
+
+    def score_parts(self, clip: Tensor, detector: Tensor, objectness: Tensor) -> dict[str, Tensor]:
+        """Both parts of the mean, and objectness."""
+        return {'text_scores': detector, **super().score_parts(clip, detector, objectness)}

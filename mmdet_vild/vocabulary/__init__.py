@@ -1,5 +1,6 @@
 """Category names, base / novel splits, prompt templates and text-embedding files."""
 
+from .asked_words import parse_words
 from .categories import is_novel, load_categories
 from .prompts import VILD_TEMPLATES, fill_templates, readable_name
 from .text_embeddings import TextEmbeddings
@@ -10,5 +11,6 @@ __all__ = [
     'fill_templates',
     'is_novel',
     'load_categories',
+    'parse_words',
     'readable_name',
 ]

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from .asked_words import split_synonyms
+
 #: Frequency groups of LVIS v1. Rare categories are the novel ones (ViLD, Sec. 4.1).
 FREQUENCIES = ('f', 'c', 'r')
 NOVEL_FREQUENCY = 'r'
@@ -25,7 +27,7 @@ def load_categories(path: str) -> list[dict]:
               and ``id`` (default: position + 1) are optional;
             - an LVIS or COCO annotation file, whose ``categories`` are taken in the file's order,
               as mmdet's datasets do;
-            - a ``.txt`` file, one name a line;
+            - a ``.txt`` file, one name a line, or several synonyms with `` / `` between them;
             - the name of a dataset class that MMDetection knows, such as ``'CocoDataset'``,
               ``'VOCDataset'`` or ``'Objects365V2Dataset'``, or ``'OVCocoDataset'``, which also
               says which categories are novel.
@@ -43,7 +45,8 @@ def load_categories(path: str) -> list[dict]:
         return _of_dataset_class(path)
     text = file.read_text(encoding='utf-8')
     if file.suffix == '.txt':
-        raw = [{'name': line.strip()} for line in text.splitlines() if line.strip()]
+        lines = [split_synonyms(line) for line in text.splitlines() if line.strip()]
+        raw = [{'name': synonyms[0], 'synonyms': synonyms} for synonyms in lines]
     else:
         try:
             raw = json.loads(text)

@@ -346,9 +346,11 @@ def test_a_config_has_the_teacher_of_its_name(name):
         for step in config.train_dataloader.dataset.pipeline
         if step.type == 'CLIPCropEmbedding'
     ]
-    if config.model.get('teacher'):
-        model = (config.model.teacher.model_name, config.model.teacher.pretrained)
-        assert model == OPEN_CLIP[expected]
+    model = (config.model.teacher.model_name, config.model.teacher.pretrained)
+    assert model == OPEN_CLIP[expected]
+    if 'region' not in name:  # a word that is asked for must reach the model
+        packing = config.test_dataloader.dataset.pipeline[-1]
+        assert {'text', 'custom_entities'} <= set(packing.meta_keys)
     if name.startswith('vild_official/'):  # whose words come with the weights
         assert words.endswith('_authors.npz')
     elif 'region' in name:

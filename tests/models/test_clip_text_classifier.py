@@ -5,6 +5,7 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 
+from mmdet_vild.models import CLIPTextClassifier
 from mmdet_vild.vocabulary import TextEmbeddings
 
 pytestmark = pytest.mark.onedl
@@ -157,3 +158,58 @@ def test_refuses(write_text, kwargs, message):
 def test_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'no text-embedding file at .*encode_vocabulary'):
         build(str(tmp_path / 'absent.npz'))
+
+
+class TestBaked:
+    """The vocabulary in the checkpoint, in place of a file."""
+
+    @staticmethod
+    def state(write_text, **changes):
+        """Of a trained classifier, with other words baked in."""
+        state = build(write_text()).state_dict()
+        text = TextEmbeddings.load(write_text(count=4, name='other', seed=1))
+        return state | CLIPTextClassifier.baked_state(text) | changes, text
+
+    def test_words_are_the_checkpoints(self, write_text, tmp_path):
+        state, text = self.state(write_text)
+        torch.save(state, tmp_path / 'baked.pth')
+        baked = build(None, count=4, embed_dims=16).eval()
+        assert baked.names == ()
+        with pytest.raises(ValueError, match='in its checkpoint, which was not loaded'):
+            baked(torch.randn(5, 12))
+        baked.load_state_dict(torch.load(tmp_path / 'baked.pth', weights_only=True), strict=True)
+        expected = build(write_text(count=4, name='other', seed=1), count=4).eval()
+        expected.load_state_dict(state, strict=True)  # the file's words, whatever is in there
+        features = torch.randn(5, 12)
+        torch.testing.assert_close(baked(features), expected(features))
+        assert baked.names == text.names and torch.equal(baked.novel, expected.novel)
+        assert baked.teacher == text.teacher
+        again = build(None, count=4, embed_dims=16)
+        again.load_state_dict(baked.state_dict(), strict=True)
+        torch.testing.assert_close(again.eval()(features), baked(features))
+
+    @pytest.mark.parametrize(
+        ('changes', 'message'),
+        [
+            (dict(vocabulary_json=torch.tensor([123], dtype=torch.uint8)), 'is damaged: Expecting'),
+            (dict(vocabulary_json=torch.tensor([91, 93], dtype=torch.uint8)), 'is damaged: list'),
+            (dict(text_embeddings=torch.zeros(4, 16)), 'is damaged: .* zero or not finite'),
+            (dict(novel=torch.zeros(3, dtype=torch.bool)), 'is damaged: found 4 embeddings'),
+            (dict(text_embeddings=torch.ones(4, 8)), 'are 8 wide, but embed_dims is 16'),
+            (dict(teacher_digest=torch.zeros(32, dtype=torch.uint8)), 'words of another'),
+        ],
+    )
+    def test_refuses_damage(self, write_text, changes, message):
+        state, _ = self.state(write_text, **changes)
+        with pytest.raises(ValueError, match=message):
+            build(None, count=4, embed_dims=16).load_state_dict(state)
+
+    def test_refuses_a_checkpoint_without(self, write_text):
+        with pytest.raises(ValueError, match='has no text_embeddings, novel, vocabulary_json'):
+            build(None, embed_dims=16).load_state_dict(build(write_text()).state_dict())
+        with pytest.raises(ValueError, match='holds 4 categories, .* num_classes=7'):
+            build(None, embed_dims=16).load_state_dict(self.state(write_text)[0])
+        with pytest.raises(ValueError, match='either a text-embedding file'):
+            build(None)
+        with pytest.raises(ValueError, match='either a text-embedding file'):
+            build(write_text(), embed_dims=16)

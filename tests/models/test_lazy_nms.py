@@ -93,7 +93,7 @@ def test_nms_of_all_classes_together_and_none(nms_cfg):
 
 def test_soft_nms_sees_every_candidate(monkeypatch):
     """It changes scores, so that any candidate may come out best. Without mmcv's operator here."""
-    monkeypatch.setattr(lazy_nms, 'multiclass_nms', lambda *arguments: arguments)
+    monkeypatch.setattr(lazy_nms, 'multiclass_nms', lambda *arguments, **_: arguments)
     boxes, scores = make(1, 50, 5, 60, 0)
     found = lazy_multiclass_nms(boxes, scores, 0.0, ConfigDict(type='soft_nms'), 7)
     assert found == (boxes, scores, 0.0, ConfigDict(type='soft_nms'), 7)

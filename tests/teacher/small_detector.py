@@ -59,15 +59,15 @@ class SmallDetector:
         config.merge_from_dict({'model': changes})
         return MODELS.build(config.model).eval()
 
-    def sample(self, *resizes: dict, without: str = '', instances: list | None = None) -> dict:
+    def sample(self, *resizes: dict, without: str = '', **given) -> dict:
         """The picture through the config's test pipeline.
 
         Args:
             *resizes: In place of the pipeline's own Resize.
             without: Name of a transform to leave out.
-            instances: Its annotations.
+            **given: What else the pipeline is given, such as ``instances``, its annotations.
         """
-        return self.model.data_preprocessor(self._packed(resizes, without, instances))
+        return self.model.data_preprocessor(self._packed(resizes, without, **given))
 
     def batch(self, *resizes: dict) -> dict:
         """The picture resized in several ways."""
@@ -75,7 +75,7 @@ class SmallDetector:
         together = {key: [s[key][0] for s in samples] for key in ('inputs', 'data_samples')}
         return self.model.data_preprocessor(together)
 
-    def _packed(self, resizes: Sequence, without: str = '', instances: list | None = None) -> dict:
+    def _packed(self, resizes: Sequence, without: str = '', **given) -> dict:
         pipeline = []
         for transform in self.config.test_dataloader.dataset.pipeline:
             if transform.type == 'Resize':
@@ -83,8 +83,7 @@ class SmallDetector:
             elif transform.type not in ('LoadAnnotations', without):
                 pipeline.append(transform)
         compose = Compose([TRANSFORMS.build(transform) for transform in pipeline])
-        results = dict(img_path=self.image_file, img_id=1)
-        packed = compose(results if instances is None else dict(results, instances=instances))
+        packed = compose(dict(img_path=self.image_file, img_id=1, **given))
         return dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']])
 
     @torch.no_grad()

@@ -46,11 +46,28 @@ def test_scores(detector: SmallDetector, fixed_boxes, monkeypatch, with_objectne
     assert found.masks.shape == (expected.size, 80, 100)
 
 
-def clip_scores(detector: SmallDetector) -> np.ndarray:
+def clip_scores(detector: SmallDetector, words: np.ndarray | None = None) -> np.ndarray:
+    words = detector.text.embeddings if words is None else words
     embeddings = detector.teacher.encode_crops(detector.image, BOXES).numpy()
     temperature = detector.config.model.roi_head.bbox_head.cls_predictor_cfg.temperature
-    exponentials = np.exp(embeddings @ detector.text.embeddings.T / temperature)
+    exponentials = np.exp(embeddings @ words.T / temperature)
     return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def test_own_words(detector: SmallDetector, fixed_boxes, monkeypatch) -> None:
+    """Through the pipeline, as mmdet's inferencer asks for them; and what scores are made of."""
+    monkeypatch.setitem(detector.model.roi_head.test_cfg, 'explain', 1)
+    found = detector.predict(detector.sample(TWICE, text=['owl', 'blue ring'])).pred_instances
+    words = detector.teacher.encode_categories(
+        [dict(name=name, synonyms=[name], frequency='r') for name in ('owl', 'blue ring')]
+    )
+    clip = clip_scores(detector, words.embeddings)
+    check(found, np.sqrt(clip * OBJECTNESS.numpy()[:, None]))
+    rows = torch.cdist(found.bboxes, BOXES).argmin(dim=1)
+    np.testing.assert_allclose(found.image_scores, clip[rows, found.labels], atol=1e-5)
+    assert torch.equal(found.objectness, OBJECTNESS[rows]) and 'text_scores' not in found
+    assert found.label_names == [['owl', 'blue ring'][label] for label in found.labels]
+    assert found.other_names == [[['blue ring', 'owl'][label]] for label in found.labels]
 
 
 def check(found: InstanceData, expected: np.ndarray) -> None:

@@ -5,6 +5,8 @@ custom_imports = dict(imports=['mmdet_vild'], allow_failed_imports=False)
 
 model = dict(
     type='ViLD',
+    # Encodes words that are asked for at inference; built for those alone.
+    teacher=dict(type='OpenCLIPTeacher', model_name='ViT-B-32-quickgelu', pretrained='openai'),
     roi_head=dict(
         type='ViLDRoIHead',
         bbox_head=dict(

@@ -3,6 +3,12 @@ _base_ = './mask-rcnn_mini.py'
 
 model = dict(
     type='ViLD',
+    # Encodes words that are asked for at inference; built for those alone.
+    teacher=dict(
+        type='OpenCLIPTeacher',
+        model_name='mini-clip',
+        pretrained='{{$MINI_LVIS:data/mini_lvis}}/vild/teacher.pt',
+    ),
     roi_head=dict(
         type='ViLDRoIHead',
         bbox_head=dict(

@@ -1,0 +1,90 @@
+"""Write a checkpoint that carries its vocabulary, for machines without the teacher.
+
+    python tools/model_converters/bake_vocabulary.py configs/vild/vild_r50_fpn_20e_lvis-v1.py \\
+        work_dirs/vild_r50_fpn_20e_lvis-v1/epoch_20.pth --out deployed/vild.pth \\
+        --texts "toy elephant . sofa / couch . cat"
+
+``--texts`` is what DetInferencer takes: words, a file of words, or a text-embedding file. Without
+it the vocabulary is that of the config. It writes the checkpoint and, beside it, its config
+(deployed/vild.py). They need neither open_clip, nor the teacher's weights, nor any other file:
+
+    from mmdet.apis import DetInferencer
+    DetInferencer('deployed/vild.py', 'deployed/vild.pth')('picture.jpg', out_dir='pictures')
+"""
+
+import argparse
+import copy
+import os
+from pathlib import Path
+
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import load_checkpoint
+
+import mmdet_vild  # noqa: F401  before any checkpoint is loaded
+from mmdet_vild.models import CLIPTextClassifier, ViLD
+from mmdet_vild.vocabulary import TextEmbeddings
+
+
+def main() -> None:
+    """Parse the command line, encode the words, and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='the config of the detector')
+    parser.add_argument('checkpoint', help='its checkpoint')
+    parser.add_argument('--texts', help="words or a file; default: the config's vocabulary")
+    parser.add_argument('--out', required=True, help='the .pth file to write; the .py goes beside')
+    args = parser.parse_args()
+    out = Path(args.out)
+    if out.suffix != '.pth':
+        parser.error(f'--out must end in .pth, found {args.out}')
+
+    cfg = Config.fromfile(args.config)
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    model = MODELS.build(copy.deepcopy(cfg.model))  # which changes what it is given
+    if type(model) is not ViLD:
+        parser.error(
+            f'only a ViLD can do without its teacher; {args.config} is a {type(model).__name__}'
+        )
+    checkpoint = load_checkpoint(model, args.checkpoint, map_location='cpu')
+    text = model.vocabulary if args.texts is None else model.encode_words(args.texts)
+
+    set_words(cfg, text)
+    state = checkpoint['state_dict']
+    for name, module in model.named_modules():
+        if isinstance(module, CLIPTextClassifier):
+            baked = module.baked_state(text)
+            state.update({f'{name}.{key}': value for key, value in baked.items()})
+    # What is written can be read.
+    MODELS.build(copy.deepcopy(cfg.model)).load_state_dict(state, strict=True)
+
+    meta = {'cfg': cfg.pretty_text, 'dataset_meta': {'classes': text.names}}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f'{out.name}.{os.getpid()}.partial')
+    torch.save({'meta': meta, 'state_dict': state}, partial)
+    os.replace(partial, out)
+    cfg.dump(out.with_suffix('.py'))
+    print(
+        f'{out} and {out.with_suffix(".py")}: {len(text.names)} words '
+        f'({int(text.novel.sum())} novel) by {text.teacher}'
+    )
+
+
+def set_words(cfg: Config, text: TextEmbeddings) -> None:
+    """Change a config to that of a checkpoint with this vocabulary."""
+    cfg.model.pop('teacher', None)
+    head = cfg.model.roi_head
+    classifier = head.bbox_head.cls_predictor_cfg
+    classifier.text_embeddings = None
+    classifier.embed_dims = text.embed_dims
+    classifier.pop('novel_categories', None)
+    head.bbox_head.num_classes = len(text.names)
+    if head.get('mask_head'):
+        head.mask_head.num_classes = len(text.names)
+
+
+if __name__ == '__main__':
+    main()
