@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from mmdet_vild.datasets import CLIPCropEmbedding, EmbeddingStore, MissingRecordError
 from mmdet_vild.datasets.geometry import check_transforms, flatten_transforms
 from mmdet_vild.models import CLIPTextClassifier
+from mmdet_vild.vocabulary import same_teacher
 
 _RESIZING = (BatchResize, BatchSyncRandomResize)
 
@@ -118,7 +119,8 @@ def check_first_image(dataset: Dataset) -> None:
 
 def check_teacher(classifier: CLIPTextClassifier, store) -> None:
     """Raise a ValueError where a store holds the embeddings of another teacher."""
-    if store.teacher != classifier.teacher or store.embed_dims != classifier.embed_dims:
+    same = same_teacher(store.teacher, classifier.teacher)
+    if not same or store.embed_dims != classifier.embed_dims:
         raise ValueError(
             f'the region embeddings come from the teacher {store.teacher} and are '
             f'{store.embed_dims} wide, the text embeddings from {classifier.teacher} and '

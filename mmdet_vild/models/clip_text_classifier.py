@@ -12,7 +12,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from mmdet_vild.vocabulary import TextEmbeddings
+from mmdet_vild.vocabulary import TextEmbeddings, knows_weights
 
 from .words import NORM_EPS, Words, asked_words
 
@@ -120,10 +120,11 @@ class CLIPTextClassifier(BaseModule):
         self._vocabulary = text
         words = Words.from_text_embeddings(text, self.text_embeddings.device)
         self.text_embeddings, self.novel = words.embeddings, words.novel
+        digest = hashlib.sha256(text.teacher.encode()).digest()
+        if not knows_weights(text.teacher):
+            digest = bytes(len(digest))
         self.teacher_digest = torch.tensor(
-            list(hashlib.sha256(text.teacher.encode()).digest()),
-            dtype=torch.uint8,
-            device=self.teacher_digest.device,
+            list(digest), dtype=torch.uint8, device=self.teacher_digest.device
         )
 
     @staticmethod
@@ -169,8 +170,9 @@ class CLIPTextClassifier(BaseModule):
                 state_dict.pop(f'{prefix}{key}', None)
         key = f'{prefix}teacher_digest'
         # Weights from elsewhere do not say which teacher they belong to.
-        digest = state_dict.setdefault(key, self.teacher_digest)
-        if not torch.equal(digest.cpu(), self.teacher_digest.cpu()):
+        if key not in state_dict or not state_dict[key].any():
+            state_dict[key] = self.teacher_digest
+        if not torch.equal(state_dict[key].cpu(), self.teacher_digest.cpu()):
             raise ValueError(
                 f'{self.text_embeddings_file or "its vocabulary"} was encoded by the teacher '
                 f'{self.teacher}, but the checkpoint was trained with the words of another; encode '

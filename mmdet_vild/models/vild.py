@@ -21,8 +21,9 @@ class ViLD(TwoStageDetector):
 
     It detects the words of its vocabulary. A sample with the meta keys ``text`` and
     ``custom_entities``, as ``DetInferencer`` gives it for ``texts``, is searched for its own words
-    instead; see :class:`WordEncoder`. They compete with each other and with the background only;
-    with ``with_vocabulary=True`` in ``test_cfg.rcnn`` also with the other words of the vocabulary.
+    instead; see :class:`WordEncoder`. They compete with each other, with the background, and with
+    the other words of the vocabulary, which are not detected; with ``with_vocabulary=False`` in
+    ``test_cfg.rcnn`` not with the latter.
 
     ``init_detector`` and ``DetInferencer`` take the class names from the checkpoint, which holds
     those it was trained with; here ``dataset_meta['classes']``, ``['novel_classes']`` and
@@ -144,7 +145,7 @@ class ViLD(TwoStageDetector):
             custom_entities,
             self.vocabulary,
             batch_inputs.device,
-            self.roi_head.test_cfg.get('with_vocabulary', False),
+            self.roi_head.test_cfg.get('with_vocabulary', True),
         )
         palette = self._dataset_meta.get('palette')
         if isinstance(palette, list) and len(palette) < len(words.names):

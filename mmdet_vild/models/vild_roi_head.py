@@ -10,6 +10,8 @@ from mmdet.utils import ConfigType, InstanceList
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmdet_vild.vocabulary import same_teacher
+
 from .vild_bbox_head import ViLDBBoxHead
 from .vild_ensemble_bbox_head import ViLDEnsembleBBoxHead
 from .words import asking_for
@@ -92,7 +94,7 @@ class ViLDRoIHead(StandardRoIHead):
                 'train ViLD-text with distill_loss=None'
             )
         teacher = instances.get('teacher', 'unknown')
-        if teacher != self.bbox_head.teacher:
+        if not same_teacher(teacher, self.bbox_head.teacher):
             raise ValueError(
                 f'the region embeddings come from the teacher {teacher}, the text '
                 f'embeddings from {self.bbox_head.teacher}; both must come from one teacher'

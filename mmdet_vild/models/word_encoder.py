@@ -17,6 +17,7 @@ from mmdet_vild.vocabulary import (
     load_categories,
     parse_words,
     readable_name,
+    same_teacher,
 )
 
 from .words import Words
@@ -55,7 +56,7 @@ class WordEncoder:
                     'model_name="ViT-B-32-quickgelu", pretrained="openai")'
                 )
             teacher = TASK_UTILS.build(self._teacher_cfg)
-            if teacher.identity != vocabulary.teacher:
+            if not same_teacher(teacher.identity, vocabulary.teacher):
                 raise ValueError(
                     f'the teacher is {teacher.identity}, but {vocabulary.teacher} encoded the '
                     'vocabulary; name that one in model.teacher'
@@ -69,7 +70,7 @@ class WordEncoder:
         custom_entities: bool,
         vocabulary: TextEmbeddings,
         device: str | torch.device = 'cpu',
-        with_vocabulary: bool = False,
+        with_vocabulary: bool = True,
     ) -> Words:
         """The words of a text on a device, from the cache if they were asked for lately.
 
@@ -180,7 +181,7 @@ def _content(text: str | Sequence[str]) -> str:
 
 def _ready(path: str, vocabulary: TextEmbeddings) -> TextEmbeddings:
     text = TextEmbeddings.load(path)
-    if text.teacher != vocabulary.teacher:
+    if not same_teacher(text.teacher, vocabulary.teacher):
         raise ValueError(
             f'{path} was encoded by the teacher {text.teacher}, the vocabulary of the detector by '
             f'{vocabulary.teacher}; encode the words with that one'
@@ -218,9 +219,23 @@ def _novel(categories: list[dict], vocabulary: TextEmbeddings) -> np.ndarray:
 
 
 def _others(text: TextEmbeddings, vocabulary: TextEmbeddings) -> np.ndarray:
-    """The embeddings (R, D) of a vocabulary's words of which no name is among the others'."""
-    asked = {name for names in _all_names(text) for name in names}
-    return vocabulary.embeddings[[not names & asked for names in _all_names(vocabulary)]]
+    """The embeddings (R, D) of a vocabulary's words that mean something else.
+
+    Those do not of which a name is one that was asked for, or a part of it, as "mug" is of
+    "striped mug".
+    """
+    parts = {
+        ' '.join(part)
+        for names in _all_names(text)
+        for name in names
+        for part in _stretches(name.split())
+    }
+    return vocabulary.embeddings[[not names & parts for names in _all_names(vocabulary)]]
+
+
+def _stretches(words: list[str]) -> list[list[str]]:
+    ends = range(1, len(words) + 1)
+    return [words[start:end] for end in ends for start in range(end)]
 
 
 def _all_names(text: TextEmbeddings) -> list[set[str]]:

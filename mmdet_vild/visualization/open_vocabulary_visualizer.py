@@ -17,7 +17,7 @@ from mmengine.structures import InstanceData
 from torch.nn.functional import normalize
 from torchvision.ops import nms
 
-from mmdet_vild.vocabulary import TextEmbeddings
+from mmdet_vild.vocabulary import TextEmbeddings, same_teacher
 
 from .label_layout import place_labels
 
@@ -260,7 +260,7 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
             with the nearest word) and ``notes``.
         """
         text = self._text
-        if text.teacher != regions.teacher:
+        if not same_teacher(text.teacher, regions.teacher):
             raise ValueError(
                 f'the region embeddings come from the teacher {regions.teacher}, but the words of '
                 f'{self.text_embeddings} were encoded by {text.teacher}; both must come from one '

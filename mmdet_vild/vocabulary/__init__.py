@@ -3,6 +3,7 @@
 from .asked_words import parse_words
 from .categories import is_novel, load_categories
 from .prompts import VILD_TEMPLATES, fill_templates, readable_name
+from .teacher_identity import knows_weights, same_teacher
 from .text_embeddings import TextEmbeddings
 
 __all__ = [
@@ -10,7 +11,9 @@ __all__ = [
     'TextEmbeddings',
     'fill_templates',
     'is_novel',
+    'knows_weights',
     'load_categories',
     'parse_words',
     'readable_name',
+    'same_teacher',
 ]

@@ -46,7 +46,7 @@ def test_fine_tuning(world: StockWorld) -> None:
         *(source, config, checkpoint, '--categories', world.data / 'categories.json'),
         *('--cfg-options', *narrow, f'{WORDS}{folder / "text.npz"}'),
     )
-    # The teacher of the regions has encoded the words to train with.
+    # Another model than that of the authors is the teacher of this world, and encoded its words.
     options = [*narrow, f'{WORDS}{world.text}']
     world.train(
         *(str(config), 'authors', *options, f'load_from={checkpoint}'),

@@ -10,7 +10,7 @@ from mmdet.registry import MODELS, TASK_UTILS
 from mmengine.config import ConfigDict
 from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
-from torch.nn.functional import softmax
+from torch.nn.functional import normalize, softmax
 
 from mmdet_vild.models import Words, asked_words, asking_for
 from mmdet_vild.models.word_encoder import CACHED
@@ -90,7 +90,7 @@ def build(roi_head_cfg, own):
                 neck=dict(type='FPN', in_channels=[8, 16], out_channels=8, num_outs=2),
                 roi_head=roi_head,
                 train_cfg=dict(rcnn=train),
-                test_cfg=dict(rcnn=test | dict(max_per_img=60) | rcnn),
+                test_cfg=dict(rcnn=test | dict(max_per_img=60, with_vocabulary=False) | rcnn),
             )
         )
         return model.eval()
@@ -189,6 +189,24 @@ def test_the_vocabulary_competes(build, detect, tmp_path):
         assert found.label_names == every.label_names
 
 
+@pytest.mark.parametrize(
+    'words, rivals',
+    [
+        ('whale', [0, 1, 2, 3, 4]),
+        ('striped mug . sofa', [0, 2, 3]),
+        ('my red heart', [0, 1, 4]),
+        ('red . heart', [0, 1, 2, 3, 4]),
+        ('dogs', [0, 1, 2, 3, 4]),
+    ],
+)
+def test_a_part_of_a_word_does_not_compete_with_it(build, words, rivals):
+    """A mug is what a striped mug is too. This is the default."""
+    model = build()
+    found = model._encoder.words(words, True, model.vocabulary)
+    expected = normalize(torch.from_numpy(model.vocabulary.embeddings[rivals]), dim=1)
+    torch.testing.assert_close(found.embeddings[len(found.names) :], expected)
+
+
 def test_novel_and_synonyms(build):
     """A word is base if the detector has learned it, under this name or another."""
     text = build().encode_words('mug . Tow truck . couch . sofa . cup . red heart . elk / dog')
@@ -211,6 +229,19 @@ def test_many_words(build, detect):
     assert found.label_names == [text.names[label] for label in found.labels]
     with asking_for(Words.from_text_embeddings(text)):
         assert model.roi_head.bbox_head.fc_cls(torch.randn(2, 12)).shape == (2, 20_001)
+
+
+def test_words_of_a_teacher_of_unknown_weights(build, tmp_path):
+    """Such as the authors' text embeddings; a model of that name encodes the others."""
+    name = TEACHER.split('@')[0]
+    path = str(tmp_path / 'authors.npz')
+    encode(OWN, TEMPLATES, teacher=name).save(path)
+    text = build(text=path).encode_words('dog . whale')
+    expected = encode([['dog'], ['whale']], TEMPLATES)
+    np.testing.assert_array_equal(text.embeddings, expected.embeddings)
+    encode(OWN, TEMPLATES, teacher='other').save(path)
+    with pytest.raises(ValueError, match=f'the teacher is {TEACHER}, but other encoded'):
+        build(text=path).encode_words('whale')
 
 
 def test_the_cache_is_bounded(build, detect, calls):
