@@ -1,4 +1,4 @@
-# ViLD on ResNet-152 exactly as the authors' released weights have it (w = 1).
+# ViLD on ResNet-152 in the authors' network, for their released weights (w = 1).
 _base_ = './vild_r50_fpn_tf_32xb8-lsj-180k_lvis-v1.py'
 
 model = dict(backbone=dict(depth=152), roi_head=dict(distill_loss=dict(loss_weight=1.0)))

@@ -29,24 +29,36 @@ def lazy_multiclass_nms(
     zero and 1203 categories that is a thousandth of the 1.2 million candidates. Detections of
     equal scores come in any order, as in mmdet's.
 
-    A box whose corners are swapped counts as what it covers, as in TensorFlow; in mmdet's it has a
-    negative area. :class:`TFDeltaXYWHBBoxCoder` gives such boxes, less than a pixel wide.
+    ``type='tf_nms'`` is the NMS of the authors' TensorFlow implementation, each class by itself.
+    mmdet moves the boxes of each class to a place of their own, where float32 rounds them, with
+    1203 classes to an eighth of a pixel. And a box whose corners are swapped counts as what it
+    covers; in mmdet's it has a negative area. :class:`TFDeltaXYWHBBoxCoder` gives such boxes, less
+    than a pixel wide.
 
     Args:
         multi_bboxes: (n, 4), or (n, C * 4).
         multi_scores: (n, C + 1), the last column for background, which is ignored.
         score_thr: Detections of this score and less are not considered.
-        nms_cfg: As mmdet's. Anything but ``type='nms'`` and its ``iou_threshold`` is left to
-            mmdet's.
-        max_num: How many detections at the most; -1 for all, which is left to mmdet's.
+        nms_cfg: As mmdet's, or ``type='tf_nms'``. Anything but the types ``'nms'`` and
+            ``'tf_nms'`` and their ``iou_threshold`` is left to mmdet's.
+        max_num: How many detections at the most; -1 for all, which is left to mmdet's, too, unless
+            the type is ``'tf_nms'``.
         return_inds: Whether to return where the detections come from, as mmdet's does.
+
+    Raises:
+        ValueError: ``'tf_nms'`` is given anything but an ``iou_threshold``.
 
     Returns:
         Boxes with scores (k, 5), in descending order of the scores, and labels (k,); with
         ``return_inds`` also their indices (k,) in the n * C scores.
     """
+    kind = None if nms_cfg is None else nms_cfg.get('type', 'nms')
     others = nms_cfg is None or set(nms_cfg) - {'type', 'iou_threshold'}
-    if max_num < 1 or others or nms_cfg.get('type', 'nms') != 'nms':
+    if kind == 'tf_nms':
+        if others or 'iou_threshold' not in nms_cfg:
+            raise ValueError(f"'tf_nms' takes an iou_threshold and nothing else, found {nms_cfg}")
+        max_num = max_num if max_num > 0 else multi_scores[:, :-1].numel()
+    elif max_num < 1 or others or kind != 'nms':
         arguments = (multi_bboxes, multi_scores, score_thr, nms_cfg, max_num)
         return multiclass_nms(*arguments, return_inds=return_inds)
     num_classes = multi_scores.size(1) - 1
@@ -59,6 +71,8 @@ def lazy_multiclass_nms(
         return (multi_bboxes.new_zeros(0, 5), none, none)[: 2 + return_inds]
     # mmdet moves each class to a place of its own, which rounds boxes; so they are moved alike.
     stride = candidates.max() + 1
+    if kind == 'tf_nms':
+        stride = stride.double()  # which does not round them
     count = FACTOR * max_num
     while True:
         best, indices = scores.topk(min(count + 1, len(scores)))
@@ -70,11 +84,11 @@ def lazy_multiclass_nms(
         rows, labels = indices // num_classes, indices % num_classes
         found = boxes[rows, labels if boxes.size(1) > 1 else torch.zeros_like(labels)]
         best = scores[indices]
-        corners = torch.cat(
-            [torch.minimum(found[:, :2], found[:, 2:]), torch.maximum(found[:, :2], found[:, 2:])],
-            1,
-        )
-        moved = corners + (labels.to(found) * stride)[:, None]
+        corners = found
+        if kind == 'tf_nms':
+            first, second = found[:, :2], found[:, 2:]
+            corners = torch.cat([torch.minimum(first, second), torch.maximum(first, second)], 1)
+        moved = corners + (labels.to(stride) * stride)[:, None]
         keep = nms(moved, best.to(moved), nms_cfg['iou_threshold'])[:max_num]
         if complete or len(keep) == max_num:
             dets = torch.cat([found[keep], best[keep, None]], dim=1)

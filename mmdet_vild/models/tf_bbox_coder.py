@@ -1,5 +1,7 @@
 """The box coder of the authors' TensorFlow implementation."""
 
+import math
+
 import torch
 from mmdet.models.task_modules.coders import LegacyDeltaXYWHBBoxCoder
 from mmdet.registry import TASK_UTILS
@@ -26,13 +28,18 @@ class TFDeltaXYWHBBoxCoder(LegacyDeltaXYWHBBoxCoder):
             bboxes: (n, 4) boxes, ``x1, y1, x2, y2``.
             pred_bboxes: (n, 4) deltas, ``dx, dy, dw, dh``.
             max_shape: (height, width); the result is clipped to ``width - 1, height - 1``.
-            wh_ratio_clip: Largest change of the width or height.
+            wh_ratio_clip: 1 / the largest growth of the width or height.
 
         Returns:
             (n, 4) boxes.
         """
-        boxes = super().decode(bboxes, pred_bboxes, wh_ratio_clip=wh_ratio_clip)
-        boxes = boxes + boxes.new_tensor([0.5, 0.5, -0.5, -0.5])
+        deltas = pred_bboxes * pred_bboxes.new_tensor(self.stds) + pred_bboxes.new_tensor(
+            self.means
+        )
+        size = bboxes[:, 2:] - bboxes[:, :2] + 1
+        centre = bboxes[:, :2] + (0.5 + deltas[:, :2]) * size
+        size = size * deltas[:, 2:].clamp(max=-math.log(wh_ratio_clip)).exp()
+        boxes = torch.cat([centre - 0.5 * size, centre + 0.5 * size - 1], dim=1)
         if max_shape is not None:
             height, width = max_shape[:2]
             limit = boxes.new_tensor([width - 1, height - 1] * 2)

@@ -1,18 +1,22 @@
 """The RPN head of the authors' TensorFlow implementation."""
 
-import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from mmdet.models.dense_heads import RPNHead
 from mmdet.models.utils import multi_apply
 from mmdet.registry import MODELS
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
 from torch import Tensor, nn
+from torch.nn.functional import pad, relu
 
 
 @MODELS.register_module()
 class TFRPNHead(RPNHead):
     """mmdet's RPN head, each of its convs followed by a norm of its own for every level.
 
-    The convs themselves are shared by the levels.
+    The convs themselves are shared by the levels. In testing there are always as many proposals as
+    ``max_per_img`` says: where the image has fewer, empty boxes at its corner of score 0 follow, as
+    theirs do.
 
     Args:
         norm_cfg: Norm after each conv.
@@ -37,6 +41,19 @@ class TFRPNHead(RPNHead):
             for _ in self.prior_generator.strides
         )
 
+    def _bbox_post_process(
+        self, results: InstanceData, cfg: ConfigDict, *args, **kwargs
+    ) -> InstanceData:
+        found = super()._bbox_post_process(results, cfg, *args, **kwargs)
+        missing = 0 if self.training else cfg.max_per_img - len(found)
+        if missing <= 0:
+            return found
+        return InstanceData(
+            bboxes=pad(found.bboxes, (0, 0, 0, missing)),
+            scores=pad(found.scores, (0, missing)),
+            labels=pad(found.labels.long(), (0, missing)),
+        )
+
     def forward(self, x: tuple[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """As :meth:`mmdet.models.dense_heads.AnchorHead.forward`."""
         return multi_apply(self.forward_single, x, self.rpn_norms)
@@ -52,5 +69,5 @@ class TFRPNHead(RPNHead):
             Objectness logits (n, anchors, h, w) and box deltas (n, anchors * 4, h, w).
         """
         for conv, norm in zip(self.rpn_conv, norms, strict=True):
-            x = F.relu(norm(conv(x)))
+            x = relu(norm(conv(x)))
         return self.rpn_cls(x), self.rpn_reg(x)

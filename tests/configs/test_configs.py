@@ -400,9 +400,18 @@ def test_the_papers_numbers(start, network):
     )
     assert head.get('ensemble_weight', 2 / 3) == 2 / 3
     assert config.model.test_cfg.rcnn.to_dict() == dict(
-        score_thr=0.0, nms=dict(type='nms', iou_threshold=0.5), max_per_img=300, mask_thr_binary=0.5
+        score_thr=0.0,
+        nms=dict(type='tf_nms' if network.startswith('vild_off') else 'nms', iou_threshold=0.5),
+        max_per_img=300,
+        mask_thr_binary=0.5,
     )
+    boxes, resizing = 'DeltaXYWHBBoxCoder', 'Resize'
+    if network.startswith('vild_official/'):
+        boxes, resizing = 'TFDeltaXYWHBBoxCoder', 'TFResize'
+    assert config.model.rpn_head.bbox_coder.type == head.bbox_coder.type == boxes
+    assert config.test_dataloader.dataset.pipeline[1].type == resizing
     steps = {step.type: step for step in config.train_dataloader.dataset.pipeline}
+    assert steps['RandomResize'].get('resize_type', 'Resize') == resizing
     assert steps['RandomResize'].ratio_range == (0.1, 2.0)
     assert steps['RandomResize'].scale == steps['RandomCrop'].crop_size == (1024, 1024)
     assert config.train_cfg.max_iters == 180000

@@ -172,13 +172,49 @@ def test_boxes_are_rounded_as_mmdet_rounds_them():
     assert_same(boxes, scores, 0.0, ConfigDict(type='nms', iou_threshold=0.5), 300)
 
 
-def test_swapped_corners_count_as_what_they_cover():
+TF_NMS = ConfigDict(type='tf_nms', iou_threshold=0.5)
+
+
+def test_tf_nms_counts_swapped_corners_as_what_they_cover():
     """TensorFlow's NMS takes the smaller corner for the first; the authors' coder swaps some."""
     upright = torch.tensor([[10.0, 5, 10.5, 80], [10.1, 8, 10.6, 82], [40, 5, 40.5, 80]])
     swapped = upright[:, [2, 1, 0, 3]]
     scores = torch.tensor([[0.9, 0], [0.8, 0], [0.7, 0]])
-    nms_cfg = ConfigDict(type='nms', iou_threshold=0.5)
-    dets, _ = lazy_multiclass_nms(swapped, scores, 0.0, nms_cfg, 300)
+    dets, _ = lazy_multiclass_nms(swapped, scores, 0.0, TF_NMS, 300)
     assert dets[:, :4].tolist() == swapped[[0, 2]].tolist()
-    expected, _ = multiclass_nms(upright, scores, 0.0, nms_cfg, 300)
+    expected, _ = multiclass_nms(upright, scores, 0.0, dict(TF_NMS, type='nms'), 300)
     assert dets[:, 4].tolist() == expected[:, 4].tolist()
+
+
+@pytest.mark.parametrize('num_classes, max_num', [(1, 5), (3, -1), (40, 100), (1203, 300)])
+def test_tf_nms_takes_each_class_by_itself(num_classes, max_num):
+    """Without the rounding of boxes that are moved by the class, a place of its own for each."""
+    generator = torch.Generator().manual_seed(num_classes)
+    start = torch.rand(60, 2, generator=generator) * 600
+    boxes = torch.cat([start, start + 200 + torch.rand(60, 2, generator=generator) * 200], dim=1)
+    count = 60 * (num_classes + 1)
+    scores = torch.randperm(count, generator=generator).view(60, -1) / count  # no ties
+    found, labels = lazy_multiclass_nms(boxes, scores, 0.5, TF_NMS, max_num)
+    expected = []
+    for label in range(num_classes):
+        rows_of = (scores[:, label] > 0.5).nonzero().flatten()
+        keep = rows_of[nms(boxes[rows_of], scores[rows_of, label], 0.5)]
+        expected += [(*boxes[i].tolist(), scores[i, label].item(), label) for i in keep.tolist()]
+    expected.sort(key=lambda row: -row[4])
+    count = len(expected) if max_num < 0 else max_num
+    assert rows(found, labels) == expected[:count]
+
+
+def test_tf_nms_does_not_round_boxes():
+    """Two overlap by a little more than the threshold: one is left, in the last class too."""
+    boxes = torch.tensor([[0.0, 0, 300, 300], [99.99, 0, 399.99, 300], [900, 900, 999, 999]])
+    scores = torch.cat([torch.ones(1, 1204), torch.full((1, 1204), 0.9), torch.zeros(1, 1204)])
+    dets, labels = lazy_multiclass_nms(boxes, scores, 0.5, TF_NMS, -1)
+    assert labels.sort().values.tolist() == list(range(1203)) and (dets[:, 4] == 1).all()
+
+
+def test_tf_nms_takes_nothing_else():
+    boxes, scores = make(0, 3, 2, 20, 0)
+    for wrong in (dict(type='tf_nms'), dict(TF_NMS, max_num=3)):
+        with pytest.raises(ValueError, match="'tf_nms' takes an iou_threshold and nothing else"):
+            lazy_multiclass_nms(boxes, scores, 0.0, ConfigDict(wrong), 5)

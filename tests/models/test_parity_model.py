@@ -151,9 +151,8 @@ def test_rpn_head(case, level):
 def test_proposals(case):
     scores = case.theirs('stage/generate_rois_fn/1')
     boxes = case.theirs('stage/generate_rois_fn/0')[:, [1, 0, 3, 2]]
-    found = scores > 0  # the rest is padding
-    assert_close(case.proposals.scores, scores[found], 1e-3)
-    assert_close(case.proposals.bboxes, boxes[found], 1e-3)
+    assert_close(case.proposals.scores, scores, 1e-3)
+    assert_close(case.proposals.bboxes, boxes, 1e-4)
 
 
 def test_class_and_box_outputs(case):
@@ -170,14 +169,23 @@ def test_class_and_box_outputs(case):
 
 
 def test_detections(case):
-    """The same ones in the same order, from the model's own proposals."""
+    """The same ones in the same order, from the model's own proposals.
+
+    Those of scores that differ by less than is rounded may change places.
+    """
     count = int(case.data['outputs/num_detections'][0])
     assert len(case.found) == count > 0
-    classes = case.theirs('outputs/detection_classes')[:count]
-    assert (case.found.labels + 1).tolist() == classes.tolist()
-    assert_close(case.found.scores, case.theirs('outputs/detection_scores')[:count], 1e-3)
+    classes = case.theirs('outputs/detection_classes')[:count] - 1
+    scores = case.theirs('outputs/detection_scores')[:count]
     boxes = case.theirs('outputs/detection_boxes')[:count, [1, 0, 3, 2]]
-    assert_close(case.found.bboxes, boxes, 1e-3)
+    assert_close(case.found.scores, scores, 1e-3)
+    left = list(range(count))
+    for i in range(count):
+        away = (case.found.bboxes[left] - boxes[i]).abs().amax(1) / boxes.abs().max()
+        away[case.found.labels[left] != classes[i]] = torch.inf
+        j = left.pop(int(away.argmin()))
+        assert away.min() < 1e-4, f'nothing like detection {i}'
+        assert i == j or abs(scores[i] - scores[j]) < 1e-5
 
 
 def test_masks(case):

@@ -169,6 +169,38 @@ def test_refuses_what_is_not_one_checkpoint(tmp_path):
         open_checkpoint(str(tmp_path / 'model.ckpt-8'))
 
 
+@pytest.mark.parametrize('name', ['a.tar.gz', 'a.npz'])
+def test_damaged_downloads(tmp_path, name):
+    """Cut off anywhere: an error that names the file. A byte changed: that, or the right values."""
+    whole = tmp_path / name
+    if name == 'a.npz':
+        np.savez(whole, **{f'var/{k}:0': v for k, v in VALUES.items()})
+    else:
+        with tarfile.open(whole, 'w:gz') as archive:
+            for file in WRITTEN.iterdir():
+                archive.add(file, file.name)
+    data = whole.read_bytes()
+    rng = np.random.default_rng(0)
+    changed = [data[:size] for size in range(0, len(data), 7)]
+    for position in range(0, len(data) if name == 'a.tar.gz' else 0, 7):
+        flipped = bytearray(data)
+        flipped[position] ^= 1 << rng.integers(8)
+        changed.append(bytes(flipped))
+    for content in changed:
+        whole.write_bytes(content)
+        try:
+            assert_same(open_checkpoint(str(whole)), VALUES)
+        except ValueError as error:
+            assert str(whole) in str(error)
+
+
+def test_what_a_mac_adds_is_no_checkpoint(tmp_path):
+    for file in WRITTEN.iterdir():
+        shutil.copy(file, tmp_path)
+        (tmp_path / f'._{file.name}').write_bytes(b'resources')
+    assert_same(open_checkpoint(str(tmp_path)), VALUES)
+
+
 def test_an_archive_of_something_else(tmp_path):
     path = tmp_path / 'a.tar.gz'
     with tarfile.open(path, 'w:gz') as archive:

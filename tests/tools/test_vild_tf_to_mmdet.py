@@ -1,6 +1,7 @@
 """The converter of the authors' weights, on a narrow network with random ones."""
 
 import copy
+import json
 import re
 import runpy
 import sys
@@ -13,7 +14,7 @@ import torch
 from authors_network import CFG_OPTIONS, WIDTH, Reference, write_categories, write_npz
 from mmdet.apis import DetInferencer
 from mmdet.datasets import LVISV1Dataset
-from mmdet.registry import MODELS
+from mmdet.registry import MODELS, TASK_UTILS, TRANSFORMS
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import register_all_modules
@@ -21,6 +22,7 @@ from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 
 from mmdet_vild import config_path
+from mmdet_vild.datasets import legacy_bilinear
 from mmdet_vild.vocabulary import TextEmbeddings
 
 pytestmark = pytest.mark.onedl
@@ -137,6 +139,66 @@ def test_heads_are_the_formulas(converted):
     close(masks, reference.mask_head(reference.roi_features(features, boxes, 14)), 1e-4)
 
 
+def test_boxes():
+    """As their formulas: widths are x2 - x1 + 1, and clipped is to the last pixel."""
+    register_all_modules()
+    rng = np.random.default_rng(0)
+    start = rng.uniform(0, 90, (200, 2))
+    # Some are empty, and become narrower: their corners are swapped.
+    boxes = np.concatenate([start, start + rng.choice([0, 30], (200, 2))], axis=1)
+    deltas = rng.normal(size=(200, 4)) * 2
+    deltas[:5, 2:] = 50  # beyond what an exponential is taken of
+    for part, stds in (('rpn_head', np.ones(4)), ('roi_head.bbox_head', [0.1, 0.1, 0.2, 0.2])):
+        cfg = Config.fromfile(config()).model
+        for name in part.split('.'):
+            cfg = cfg[name]
+        coder = TASK_UTILS.build(cfg.bbox_coder)
+        width, height = (boxes[:, 2:] - boxes[:, :2] + 1).T
+        dx, dy, dw, dh = (deltas * stds).T
+        dw, dh = (np.minimum(d, np.log(1000 / 16)) for d in (dw, dh))
+        x = boxes[:, 0] + 0.5 * width + dx * width
+        y = boxes[:, 1] + 0.5 * height + dy * height
+        width, height = width * np.exp(dw), height * np.exp(dh)
+        x1, y1 = x - 0.5 * width, y - 0.5 * height
+        expected = np.stack([x1, y1, x1 + width - 1, y1 + height - 1], axis=1)
+        expected = expected.clip(0, [99, 79, 99, 79])
+        args = (torch.from_numpy(boxes), torch.from_numpy(deltas))
+        found = coder.decode(*args, max_shape=(80, 100)).numpy()
+        np.testing.assert_allclose(found, expected, atol=1e-9)
+        assert (found[:, 0] > found[:, 2]).any()
+        found = coder.encode(args[0], torch.from_numpy(expected))
+        again = coder.decode(args[0], found).numpy()
+        np.testing.assert_allclose(again[5:], expected[5:], atol=1e-4)
+
+
+def test_missing_proposals_are_empty_boxes(converted):
+    """As many as max_per_img says, but not in training, where they would be sampled."""
+    model, _, _, _ = converted
+    head = copy.deepcopy(model.rpn_head).float()
+    maps = [torch.randn(1, WIDTH, 16 // s, 16 // s) for s in (1, 2, 4, 8, 16)]
+    sample = DetDataSample(metainfo=dict(img_shape=(64, 64)))
+    with torch.no_grad():
+        for padded in (True, False):
+            head.training = not padded  # the head alone: norms need more than a pixel
+            (found,) = head.predict(maps, [sample], rescale=False)
+            count = int((found.scores > 0).sum())
+            assert 10 < count < 1000
+            assert len(found) == len(found.labels) == (1000 if padded else count)
+            assert not found.bboxes[count:].any() and found.labels.dtype == torch.int64
+
+
+def test_initial_weights_of_the_deconvolution():
+    register_all_modules()
+    cfg = Config.fromfile(config()).model.roi_head.mask_head
+    head = MODELS.build(dict(cfg, norm_cfg=dict(type='BN')))
+    before = head.upsample[0].weight.clone()
+    head.init_weights()
+    weight = head.upsample[0].weight
+    assert not torch.equal(weight, before) and not head.upsample[0].bias.any()
+    # He initialisation, fan out: 256 channels of 2 x 2.
+    assert weight.std().item() == pytest.approx((2 / (256 * 4)) ** 0.5, rel=0.02)
+
+
 def test_anchors():
     """8 strides wide for a square, ratios of width to height 1, 2 and 0.5, at cell centres."""
     cfg = Config.fromfile(config())
@@ -154,20 +216,25 @@ def test_anchors():
 
 
 def test_preprocessing(converted):
-    """A picture of 96 x 64 is normalised as theirs, then padded with zeros to 1024 x 1024."""
+    """Resized by the test pipeline, normalised as theirs, then padded with zeros to 1024 x 1024."""
     model, _, _, _ = converted
-    image = torch.randint(0, 256, (3, 64, 96), dtype=torch.uint8)
-    sample = DetDataSample(metainfo=dict(img_shape=(64, 96), ori_shape=(64, 96)))
-    batch = model.data_preprocessor(dict(inputs=[image], data_samples=[sample]))
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    resize = Config.fromfile(config()).test_dataloader.dataset.pipeline[1]
+    resized = TRANSFORMS.build(resize)(dict(img=image, img_shape=(64, 96), ori_shape=(64, 96)))
+    expected = legacy_bilinear(image, (683, 1024))
+    np.testing.assert_array_equal(resized['img'], expected)
+    sample = DetDataSample(metainfo=dict(img_shape=(683, 1024), ori_shape=(64, 96)))
+    inputs = [torch.from_numpy(resized['img']).permute(2, 0, 1)]
+    batch = model.data_preprocessor(dict(inputs=inputs, data_samples=[sample]))
     (padded,) = batch['inputs']
-    assert padded.shape == (3, 1024, 1024)
-    assert not padded[:, 64:].any() and not padded[..., 96:].any()
+    assert padded.shape == (3, 1024, 1024) and not padded[:, 683:].any()
     mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).view(2, 3, 1, 1)
-    close(padded[:, :64, :96], (image.flip(0) / 255 - mean) / std)  # RGB on a 0-1 scale
+    expected = torch.from_numpy(expected).permute(2, 0, 1).flip(0)  # RGB
+    close(padded[:, :683], (expected / 255 - mean) / std)
 
 
 def test_checkpoint(converted):
-    """MMDetection's inferencer needs nothing but the checkpoint, which is safe to load."""
+    """Safe to load; MMDetection's inferencer takes the config from it."""
     model, _, ensemble, path = converted
     torch.load(path, weights_only=True)
     inferencer = DetInferencer(weights=str(path), device='cpu')
@@ -202,7 +269,8 @@ def test_drops_what_only_training_needs(tmp_path, monkeypatch, capsys):
     values = authors_network.variables() | SLOTS
     convert(monkeypatch, write_npz(tmp_path / 'a.npz', values), tmp_path)
     out = capsys.readouterr().out
-    assert f'dropped: {", ".join(sorted(SLOTS))}' in out
+    assert f'dropped {len(SLOTS)} variables of the training:' in out
+    assert all(f'    {name}\n' in out for name in SLOTS)
     assert f'{len(values) - len(SLOTS) - 1} variables' in out  # the words go elsewhere
 
 
@@ -229,6 +297,21 @@ def test_drops_what_only_training_needs(tmp_path, monkeypatch, capsys):
             'vild_r50',
             'expected (width, 5), a column for each category',
         ),
+        (
+            lambda v: v.update({'fpn/p6/bias': np.array([np.nan] * 8)}),
+            'vild_r50',
+            'fpn/p6/bias has values that are not finite in float32',
+        ),
+        (
+            lambda v: v.update({'fpn/p6/bias': np.array([1e300] * 8)}),
+            'vild_r50',
+            'fpn/p6/bias has values that are not finite in float32',
+        ),
+        (
+            lambda v: v.update({'fpn/p6/bias': np.array(['a'] * 8)}),
+            'vild_r50',
+            'fpn/p6/bias is of type <U1; expected floating point numbers',
+        ),
     ],
 )
 def test_refuses(tmp_path, monkeypatch, change, method, message):
@@ -239,6 +322,28 @@ def test_refuses(tmp_path, monkeypatch, change, method, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         convert(monkeypatch, source, tmp_path, method)
     assert not list(tmp_path.glob('new/*')) and not (tmp_path / 'text.npz').exists()
+
+
+@pytest.mark.parametrize(
+    'config, message',
+    [
+        ('vild/vild_r50_fpn_20e_lvis-v1.py', 'becomes neck.out_norms.0.weight, which the model'),
+        (
+            'vild/vild_r50_fpn_syncbn-all_32xb8-lsj-180k_lvis-v1.py',
+            'becomes neck.lateral_convs.0.conv.bias, which the model',
+        ),
+        (
+            'mask_rcnn/mask-rcnn_r50_fpn_20e_lvis-v1-base.py',
+            'has no CLIPTextClassifier',
+        ),
+    ],
+)
+def test_another_config(tmp_path, monkeypatch, config, message):
+    """Named by mistake: it says which one to name."""
+    source = write_npz(tmp_path / 'a.npz', authors_network.variables())
+    monkeypatch.setattr(sys.modules[__name__], 'config', lambda _: config_path(config))
+    with pytest.raises(ValueError, match=f'{message}.* name the config in configs/vild_official'):
+        convert(monkeypatch, source, tmp_path)
 
 
 def test_ensemble_for_the_config_of_vild(tmp_path, monkeypatch):
@@ -255,7 +360,7 @@ def test_keeps_the_words_of_others(tmp_path, monkeypatch):
     convert(monkeypatch, source, tmp_path)
     names = tuple('abcde')
     TextEmbeddings(np.eye(5), names, np.zeros(5, bool), 'other').save(str(tmp_path / 'text.npz'))
-    with pytest.raises(FileExistsError, match='holds other words than the checkpoint'):
+    with pytest.raises(FileExistsError, match='holds other words than these'):
         convert(monkeypatch, source, tmp_path)
     assert TextEmbeddings.load(str(tmp_path / 'text.npz')).names == names
     assert (tmp_path / 'new/out.pth').read_bytes()[:4] == first[:4]
@@ -289,6 +394,21 @@ class TestAuthorsWords:
         with pytest.raises(ValueError, match='no category of .* is novel'):
             self.words(monkeypatch, tmp_path, self.COLUMNS, novel=())
 
+    def test_the_order_of_the_categories(self, tmp_path, monkeypatch):
+        file = write_categories(tmp_path / 'annotations.json')
+        content = json.loads(file.read_text())
+        content['categories'].reverse()
+        file.write_text(json.dumps(content))
+        monkeypatch.setattr(sys.modules[__name__], 'write_categories', lambda path: path)
+        with pytest.raises(ValueError, match='do not have the ids 1 to 5 in this order'):
+            self.words(monkeypatch, tmp_path, self.COLUMNS)
+
+    def test_keeps_other_words(self, tmp_path, monkeypatch):
+        self.words(monkeypatch, tmp_path, self.COLUMNS)
+        self.words(monkeypatch, tmp_path, self.COLUMNS)
+        with pytest.raises(FileExistsError, match='holds other words than these'):
+            self.words(monkeypatch, tmp_path, self.COLUMNS + 1)
+
     def test_of_lvis_without_its_annotations(self, tmp_path, monkeypatch):
         """1203 columns; MMDetection knows the names, the mask which are rare."""
         columns = np.random.default_rng(4).normal(size=(8, 1203)).astype(np.float32)
@@ -310,7 +430,11 @@ class TestAuthorsWords:
         [
             (COLUMNS.T, None, r'has the shape \(5, 6\); expected \(width, 5\)'),
             (COLUMNS, MASK[1:], r'has the shape \(5,\) .* expected \(6,\)'),
-            (COLUMNS, MASK * 2, 'values from 0.0 to 2.0'),
+            (COLUMNS, MASK * 2, 'values such as'),
+            (COLUMNS, 1 - MASK, 'the first, of background, 1'),
+            (COLUMNS, np.array([], np.float32), r'has the shape \(0,\)'),
+            (COLUMNS, np.array(['a'] * 6), 'lvis_rare_masks.npy holds no array of numbers'),
+            (np.array([None] * 5), None, 'clip_synonym_prompt.npy is damaged or no .npy file'),
             (COLUMNS, MASK[::-1], 'differ on 4 categories'),
         ],
     )

@@ -9,6 +9,8 @@ Their ``clip_synonym_prompt.npy`` has a column a category and no names; ``lvis_r
 """
 
 import argparse
+from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -41,13 +43,18 @@ def authors_words(
             f'{where} has the shape {columns.shape}; expected (width, {len(named)}), a column for '
             f'each category of {categories}'
         )
+    if [category['id'] for category in named] != list(range(1, len(named) + 1)):
+        raise ValueError(
+            f'the categories of {categories} do not have the ids 1 to {len(named)} in this order, '
+            "which is that of the authors' columns; name LVIS's annotation file or LVISV1Dataset"
+        )
     novel = np.array([is_novel(category) for category in named])
     if rare_mask is not None:
-        mask = np.load(rare_mask, allow_pickle=False)
-        if mask.shape != (len(named) + 1,) or not np.isin(mask, (0, 1)).all():
+        mask = read_npy(rare_mask)
+        if mask.shape != (len(named) + 1,) or mask[0] != 1 or not np.isin(mask, (0, 1)).all():
             raise ValueError(
-                f'{rare_mask} has the shape {mask.shape} and values from {mask.min()} to '
-                f'{mask.max()}; expected ({len(named) + 1},), of 0 and 1, background first'
+                f'{rare_mask} has the shape {mask.shape} and values such as {mask.flat[:5]}; '
+                f'expected ({len(named) + 1},), of 0 and 1, the first, of background, 1'
             )
         masked = mask[1:] == 0
         differing = [named[i]['name'] for i in np.flatnonzero(masked != novel)]
@@ -70,6 +77,40 @@ def authors_words(
     )
 
 
+def read_npy(path: str) -> np.ndarray:
+    """An array of a ``.npy`` file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is none of numbers, or damaged.
+    """
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (EOFError, ValueError, BadZipFile) as error:
+        raise ValueError(
+            f'{path} is damaged or no .npy file ({error}); download it again'
+        ) from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in 'biuf':
+        raise ValueError(f'{path} holds no array of numbers; expected the .npy file of the authors')
+    return array
+
+
+def check_words(text: TextEmbeddings, path: str) -> None:
+    """Raise a FileExistsError where a file at ``path`` holds other words."""
+    if Path(path).exists():
+        there = TextEmbeddings.load(path)
+        same = there.names == text.names and there.teacher == text.teacher
+        if not (
+            same
+            and np.array_equal(there.novel, text.novel)
+            and np.array_equal(there.embeddings, text.embeddings)
+        ):
+            raise FileExistsError(
+                f'{path} holds other words than these; move it, or name another file (for a '
+                "checkpoint's words, text_embeddings in --cfg-options)"
+            )
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that say what the columns are."""
     parser.add_argument(
@@ -89,8 +130,9 @@ def main() -> None:
     parser.add_argument('out', help='the .npz file to write')
     add_arguments(parser)
     args = parser.parse_args()
-    columns = np.load(args.embeddings, allow_pickle=False)
+    columns = read_npy(args.embeddings)
     text = authors_words(columns, args.categories, args.rare_mask, args.embeddings)
+    check_words(text, args.out)
     text.save(args.out)
     print(f'{args.out}: {len(text.names)} categories ({int(text.novel.sum())} novel)')
 

@@ -8,6 +8,7 @@ protocol buffers, and ``.data`` files with the values of the variables one after
 import re
 import struct
 import tarfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -116,14 +117,20 @@ def open_checkpoint(path: str) -> Mapping[str, np.ndarray]:
     if file.is_dir():
         names = {str(p.relative_to(file)): p for p in sorted(file.rglob('*')) if p.is_file()}
         return _open_files({name: p.read_bytes for name, p in names.items()}, path)
-    if file.is_file() and tarfile.is_tarfile(path):
-        with tarfile.open(path) as archive:
-            members = {m.name: m for m in archive.getmembers() if m.isfile()}
-            # Read in memory: nothing is written where an archive says.
-            return _open_files(
-                {name: lambda m=m: archive.extractfile(m).read() for name, m in members.items()},
-                path,
-            )
+    if file.is_file() and '.tar' in file.name:
+        try:
+            with tarfile.open(path) as archive:
+                # Read in memory: nothing is written where an archive says.
+                return _open_files(
+                    {
+                        m.name: lambda m=m: archive.extractfile(m).read()
+                        for m in archive
+                        if m.isfile()
+                    },
+                    path,
+                )
+        except (EOFError, OSError, tarfile.TarError, zlib.error) as error:
+            raise ValueError(f'{path} is damaged ({error}); download it again') from error
     prefix = file.name.removesuffix('.index')
     if file.with_name(f'{prefix}.index').is_file():
         siblings = file.parent.glob(f'{prefix}.*')
@@ -138,12 +145,17 @@ def open_checkpoint(path: str) -> Mapping[str, np.ndarray]:
 
 
 def _open_npz(path: str) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as data:
-        variables = {
-            key.removeprefix('var/').removesuffix(':0'): data[key]
-            for key in data.files
-            if key.startswith('var/')
-        }
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            variables = {
+                key.removeprefix('var/').removesuffix(':0'): data[key]
+                for key in data.files
+                if key.startswith('var/')
+            }
+    except PermissionError:
+        raise
+    except Exception as error:  # a damaged zip file raises errors of many kinds
+        raise ValueError(f'{path} is damaged or no .npz of arrays ({error})') from error
     if not variables:
         raise ValueError(f'{path} holds no var/<name> arrays')
     return variables
@@ -151,6 +163,7 @@ def _open_npz(path: str) -> dict[str, np.ndarray]:
 
 def _open_files(files: dict, where: str) -> TFCheckpoint:
     """The one checkpoint among files, given as functions that read them."""
+    files = {n: read for n, read in files.items() if not Path(n).name.startswith('._')}  # a Mac's
     prefixes = [match['prefix'] for match in map(_INDEX.fullmatch, files) if match]
     if len(prefixes) != 1:
         raise ValueError(

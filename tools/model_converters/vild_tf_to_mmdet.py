@@ -12,13 +12,15 @@ import argparse
 import copy
 import os
 import re
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import mmengine
 import numpy as np
 import torch
-from authors_words import add_arguments, authors_words
+from authors_words import add_arguments, authors_words, check_words
+from mmdet.models.backbones import ResNet
 from mmdet.registry import MODELS
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
@@ -30,11 +32,26 @@ from mmdet_vild.models import ViLD, ViLDEnsembleBBoxHead
 from mmdet_vild.vocabulary import TextEmbeddings
 
 #: Variables of the training, not of the network.
-DROPPED = re.compile(r'(.*/)?global_step|.*/(Momentum|ExponentialMovingAverage)')
+DROPPED = re.compile(r'global_step|.*/Momentum')
 WORDS = 'frcnn_layer_0/fast_rcnn_head/class-predict/kernel'
 #: Theirs predicts dy, dx, dh, dw, mmdet dx, dy, dw, dh.
 XY = [1, 0, 3, 2]
-BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+
+
+def read(variables: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """A variable as float32.
+
+    Raises:
+        ValueError: It holds anything but finite numbers of that range.
+    """
+    variable = np.asarray(variables[name])
+    if variable.dtype.kind != 'f':
+        raise ValueError(f'{name} is of type {variable.dtype}; expected floating point numbers')
+    with np.errstate(over='ignore'):
+        converted = variable.astype(np.float32)
+    if not np.isfinite(converted).all():
+        raise ValueError(f'{name} has values that are not finite in float32')
+    return converted
 
 
 class Conversion:
@@ -53,7 +70,7 @@ class Conversion:
         self.used: set[str] = set()
         self.state_dict: dict[str, Tensor] = {}
         self._shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-        _backbone(self, model.backbone.depth)
+        _backbone(self, model.backbone)
         _neck(self, model.neck.num_outs)
         _rpn_head(self, model.neck.num_outs, model.rpn_head.num_convs)
         _bbox_head(self, model.roi_head.bbox_head)
@@ -77,10 +94,15 @@ class Conversion:
                 f'the checkpoint has no variable {name}, which becomes {target}; is it that of '
                 'another config (ResNet-50 or 152, ViLD or ViLD-ensemble)?'
             )
-        variable = np.asarray(self.variables[name])
+        if target not in self._shapes:
+            raise ValueError(
+                f'{name} becomes {target}, which the model of the config does not have; name the '
+                'config in configs/vild_official'
+            )
+        variable = read(self.variables, name)
         expected = self._shapes[target]
         try:
-            value = change(torch.tensor(variable, dtype=torch.float32)).contiguous()
+            value = change(torch.from_numpy(variable)).contiguous()
             found = tuple(value.shape)
         except (IndexError, RuntimeError):
             found = None
@@ -118,8 +140,8 @@ class Conversion:
         self.set(f'{target}.bn.running_mean', f'{conv}/bias', lambda bias: mean - bias)
 
 
-def _backbone(to: Conversion, depth: int) -> None:
-    prefix = f'resnet{depth}'
+def _backbone(to: Conversion, backbone: ResNet) -> None:
+    prefix = f'resnet{backbone.depth}'
     count = 0
 
     def conv_norm(conv: str, norm: str) -> None:
@@ -130,7 +152,7 @@ def _backbone(to: Conversion, depth: int) -> None:
         count += 1
 
     conv_norm('conv1', 'bn1')
-    for stage, blocks in enumerate(BLOCKS[depth], 1):
+    for stage, blocks in enumerate(backbone.stage_blocks, 1):
         for block in range(blocks):
             place = f'layer{stage}.{block}'
             if block == 0:
@@ -217,28 +239,30 @@ def _mask_head(to: Conversion, num_convs: int) -> None:
     to.conv(f'{head}.conv_logits', 'mask_head/mask_fcn_logits')
 
 
-def check_words(text: TextEmbeddings, path: str) -> None:
-    """Raise a FileExistsError where a file at ``path`` holds other words."""
-    if Path(path).exists():
-        there = TextEmbeddings.load(path)
-        same = there.names == text.names and there.teacher == text.teacher
-        if not (
-            same
-            and np.array_equal(there.novel, text.novel)
-            and np.array_equal(there.embeddings, text.embeddings)
-        ):
-            raise FileExistsError(
-                f'{path}, which the config names, holds other words than the checkpoint; move it, '
-                'or set text_embeddings to another path with --cfg-options'
-            )
+def words_file(cfg: Config) -> str:
+    """The text-embedding file that a config names.
+
+    Raises:
+        ValueError: Its model is no ViLD.
+    """
+    bbox_head = cfg.get('model', {}).get('roi_head', {}).get('bbox_head', {})
+    classifier = bbox_head.get('cls_predictor_cfg', {})
+    if classifier.get('type') != 'CLIPTextClassifier':
+        raise ValueError(
+            f'the bbox head of {cfg.filename} has no CLIPTextClassifier; name the config in '
+            'configs/vild_official'
+        )
+    return classifier.text_embeddings
 
 
-def build_model(cfg: Config, text: TextEmbeddings, words: Path) -> ViLD:
+def build_model(cfg: Config, text: TextEmbeddings) -> ViLD:
     """The detector of a config, with these words in place of those it names."""
-    text.save(str(words))
     model_cfg = copy.deepcopy(cfg.model)
-    model_cfg.roi_head.bbox_head.cls_predictor_cfg.text_embeddings = str(words)
-    return MODELS.build(model_cfg)
+    with tempfile.TemporaryDirectory() as folder:
+        words = f'{folder}/text.npz'
+        text.save(words)
+        model_cfg.roi_head.bbox_head.cls_predictor_cfg.text_embeddings = words
+        return MODELS.build(model_cfg)
 
 
 def main() -> None:
@@ -263,15 +287,15 @@ def main() -> None:
     variables = open_checkpoint(args.source)
     if WORDS not in variables:
         raise ValueError(f'{args.source} has no variable {WORDS}: it is not one of ViLD')
+    words = words_file(cfg)
     where = f'{args.source}: {WORDS}'
-    text = authors_words(variables[WORDS], args.categories, args.rare_mask, where)
-    words = cfg.model.roi_head.bbox_head.cls_predictor_cfg.text_embeddings
+    text = authors_words(read(variables, WORDS), args.categories, args.rare_mask, where)
     check_words(text, words)
     out = Path(args.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f'{out.name}.{os.getpid()}.partial')
     try:
-        conversion = Conversion(variables, build_model(cfg, text, partial))
+        conversion = Conversion(variables, build_model(cfg, text))
         text.save(words)
         meta = dict(
             cfg=cfg.pretty_text,
@@ -284,8 +308,12 @@ def main() -> None:
         partial.unlink(missing_ok=True)
     print(
         f'{out}: {len(conversion.used)} variables of {args.source}\n'
-        f'{words}: {WORDS}, {len(text.names)} categories ({int(text.novel.sum())} novel)\n'
-        f'dropped: {", ".join(conversion.dropped) or "nothing"}'
+        f'{words}: {WORDS}, {len(text.names)} categories ({int(text.novel.sum())} novel)'
+    )
+    print(
+        f'dropped {len(conversion.dropped)} variables of the training:',
+        *conversion.dropped,
+        sep='\n    ',
     )
 
 
