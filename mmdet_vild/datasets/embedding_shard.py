@@ -33,6 +33,10 @@ CREATE TABLE records (
     height INTEGER NOT NULL, width INTEGER NOT NULL, checksum INTEGER NOT NULL, data BLOB NOT NULL
 );
 """
+_TABLES = {statement.strip() for statement in _SCHEMA.split(';')} - {''}
+#: With this the journal of a transaction ends that changed several databases (SQLite,
+#: ``src/pager.c``). Rolling it back deletes the file that it names.
+_SUPER_JOURNAL = bytes.fromhex('d9d505f920a163d7')
 _REMEDY = (
     'tools/embedding_store.py repair removes what is damaged, and the extraction computes it again'
 )
@@ -156,7 +160,7 @@ class EmbeddingShard:
         """
         with _reporting(self.path, 'its list of images'):
             rows = self._execute('SELECT image FROM records ORDER BY number').fetchall()
-            return [json.loads(key) for (key,) in rows]
+            return [_img_id(key) for (key,) in rows]
 
     def __contains__(self, img_id: int | str) -> bool:
         with _reporting(self.path, f'image {img_id!r}'):
@@ -203,7 +207,15 @@ def connect(path: Path) -> sqlite3.Connection:
     """A connection that creates no file.
 
     Who may write must be let: what a killed writer left is rolled back by the next reader.
+
+    Raises:
+        ValueError: Rolling back would delete another file.
     """
+    journal = Path(f'{path}-journal')
+    if journal.is_file() and journal.read_bytes().endswith(_SUPER_JOURNAL):
+        raise ValueError(
+            f'{journal} names another file, as no writer here does; delete the journal'
+        )
     writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
     uri = f'file:{quote(str(path.absolute()))}?mode={"rw" if writable else "ro"}'
     connection = sqlite3.connect(uri, BUSY_TIMEOUT, uri=True)
@@ -216,12 +228,31 @@ def read_header(connection: sqlite3.Connection) -> dict:
     """What the records of a shard are.
 
     Raises:
-        sqlite3.Error, ValueError, TypeError: It is damaged.
+        sqlite3.Error, ValueError, TypeError, RecursionError: It is damaged.
     """
+    check_tables(connection)
     ((content, found),) = connection.execute('SELECT content, checksum FROM header').fetchall()
     if checksum(content) != found:
         raise ValueError('the checksum differs')
-    return json.loads(content)
+    header = json.loads(content)
+    kinds = {'teacher': str, 'embed_dims': int, 'dataset': dict}
+    if not isinstance(header, dict) or {k: type(header.get(k)) for k in kinds} != kinds:
+        raise ValueError(f'it is {content[:200]!r}; expected an object with {list(kinds)}')
+    if header['embed_dims'] < 1:
+        raise ValueError(f'embed_dims is {header["embed_dims"]}')
+    return header
+
+
+def check_tables(connection: sqlite3.Connection) -> None:
+    """Refuse a database that holds more than tables: reading a view can run any query in it.
+
+    Raises:
+        ValueError: There is something else than the tables of a shard.
+    """
+    rows = connection.execute('SELECT sql FROM sqlite_master WHERE sql IS NOT NULL').fetchall()
+    others = {row[0] for row in rows} - _TABLES
+    if others:
+        raise ValueError(f'it holds what no embedding store does: {str(min(others))[:200]}')
 
 
 def lock_for_writing(path: Path) -> FileLock:
@@ -247,11 +278,12 @@ def decode(row: Sequence, embed_dims: int) -> tuple[str, EmbeddingRecord, tuple[
     """The ``COLUMNS`` of a record as its key, itself and the (height, width) of its image.
 
     Raises:
-        ValueError, TypeError: They are not what was written.
+        ValueError, TypeError, RecursionError: They are not what was written.
     """
     key, regions, height, width, found, data = row
     if checksum(key, data, regions, height, width) != found:
         raise ValueError('the checksum differs')
+    _img_id(key)
     return key, EmbeddingRecord.from_bytes(data, regions, embed_dims), (height, width)
 
 
@@ -297,7 +329,7 @@ def _reporting(path: Path, what: str) -> Iterator[None]:
         if any(part in message for part in _NO_DAMAGE):
             raise OSError(f'{path}: {what}: {message}') from error
         raise DamagedRecordError(f'{path}: {what}: {message}; {_REMEDY}') from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise DamagedRecordError(f'{path}: {what}: {error}; {_REMEDY}') from error
 
 
@@ -307,3 +339,11 @@ def _process_and_thread() -> tuple[int, int]:
 
 def _key(img_id: int | str) -> str:
     return json.dumps(img_id.item() if isinstance(img_id, np.generic) else img_id)
+
+
+def _img_id(key: str) -> int | str:
+    """The inverse of :func:`_key`."""
+    img_id = json.loads(key)
+    if type(img_id) not in (int, str):
+        raise ValueError(f'{key[:200]!r} is no id of an image')
+    return img_id

@@ -164,7 +164,9 @@ def test_files_of_another_kind(tmp_path):
         EmbeddingStore(tmp_path)
     (tmp_path / 'shard-00000.sqlite').unlink()
     sqlite3.connect(tmp_path / 'shard-00000.sqlite').execute('CREATE TABLE other (x)')
-    with pytest.raises(DamagedRecordError, match='no such table: header'):
+    with pytest.raises(
+        DamagedRecordError, match='holds what no embedding store does: CREATE TABLE other'
+    ):
         EmbeddingStore(tmp_path)
 
 
