@@ -133,6 +133,17 @@ def test_a_folder_named_later_is_not_deleted(markers, tmp_path):
     assert (precious / 'file').exists() and mine.exists()
 
 
+def test_a_marker_deletes_nothing_but_outputs(markers, tmp_path):
+    """One may come with somebody else's work_dirs."""
+    precious = tmp_path / 'precious'
+    precious.mkdir()
+    markers.mkdir()
+    marker = dict(digest='another', finished=True, outputs=[str(precious)])
+    (markers / 'generate.json').write_text(json.dumps(marker))
+    Steps(markers, {}).run('generate', appending(tmp_path / 'mine'), [tmp_path / 'mine'])
+    assert precious.exists()
+
+
 def test_what_no_step_has_written_is_not_deleted(markers, tmp_path):
     """Such as the annotations of a real dataset, whose folder was given by mistake."""
     folder = tmp_path / 'annotations'
