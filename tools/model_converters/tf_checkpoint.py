@@ -5,6 +5,7 @@ protocol buffers, and ``.data`` files with the values of the variables one after
 (TensorFlow, ``tensorflow/core/util/tensor_bundle`` and ``tensorflow/core/lib/io/format.h``).
 """
 
+import gzip
 import lzma
 import math
 import re
@@ -27,6 +28,9 @@ DTYPES = {
 #: Their numbers have five digits.
 MAX_SHARDS = 99999
 MAGIC = 0xDB4775248B80FB57
+_DAMAGED_ARCHIVE = (
+    tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError,
+)  # fmt: skip
 _INDEX = re.compile(r'(?P<prefix>.*)\.index')
 _DATA = re.compile(r'(?P<prefix>.*)\.data-(?P<shard>\d{5})-of-\d{5}')
 
@@ -146,7 +150,7 @@ def open_checkpoint(path: str) -> Mapping[str, np.ndarray]:
         try:
             if tarfile.is_tarfile(path):
                 return _open_tar(path)
-        except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
+        except _DAMAGED_ARCHIVE as error:
             raise ValueError(f'{path} is damaged ({error}); download it again') from error
     prefix = file.name.removesuffix('.index')
     if file.with_name(f'{prefix}.index').is_file():
