@@ -89,7 +89,7 @@ def merge(store: EmbeddingStore, out: Path) -> None:
 
 
 def export(store: EmbeddingStore, out: Path) -> None:
-    """Write an ``.npz`` file an image, named after its id; what is no letter or digit as %XX."""
+    """Write an ``.npz`` file an image, named after its id with ``%2F`` for ``/`` and so on."""
     names = {
         img_id: quote(str(img_id), safe='', errors='surrogatepass') for img_id in store.img_ids()
     }

@@ -129,6 +129,7 @@ class EmbeddingShard:
         for img_id, record, image_size in records:
             record.check(f'the embeddings of image {img_id!r}', self.header['embed_dims'])
             key, data = _key(img_id), record.to_bytes()
+            _img_id(key)
             numbers = (len(record), *map(int, image_size[:2]))
             rows.append((key, *numbers, checksum(key, data, *numbers), data))
         with _reporting(self.path, 'a record'):
@@ -212,7 +213,7 @@ def connect(path: Path) -> sqlite3.Connection:
         ValueError: Rolling back would delete another file.
     """
     journal = Path(f'{path}-journal')
-    if journal.is_file() and journal.read_bytes().endswith(_SUPER_JOURNAL):
+    if _end(journal, len(_SUPER_JOURNAL)) == _SUPER_JOURNAL:
         raise ValueError(
             f'{journal} names another file, as no writer here does; delete the journal'
         )
@@ -222,6 +223,16 @@ def connect(path: Path) -> sqlite3.Connection:
     # Halves the time of a read. SQLite maps 2 GB of a file at most and reads the rest.
     connection.execute('PRAGMA mmap_size = 2147418112')
     return connection
+
+
+def _end(path: Path, size: int) -> bytes:
+    """The last bytes of a file, none of which there are if it is gone."""
+    try:
+        with open(path, 'rb') as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - size))
+            return file.read()
+    except FileNotFoundError:  # a writer has committed
+        return b''
 
 
 def read_header(connection: sqlite3.Connection) -> dict:
@@ -342,8 +353,12 @@ def _key(img_id: int | str) -> str:
 
 
 def _img_id(key: str) -> int | str:
-    """The inverse of :func:`_key`."""
+    """The inverse of :func:`_key`.
+
+    Raises:
+        ValueError, RecursionError: It is something else.
+    """
     img_id = json.loads(key)
-    if type(img_id) not in (int, str):
-        raise ValueError(f'{key[:200]!r} is no id of an image')
+    if not isinstance(img_id, (int, float, str)):
+        raise ValueError(f'{key[:200]!r} is no id of an image; expected a number or a text')
     return img_id

@@ -107,6 +107,8 @@ def test_what_does_not_fit_is_not_written(tmp_path):
     ]:
         with pytest.raises(ValueError, match=message):
             shard.write([(8, make_record(), (60, 70)), (9, record, (60, 70))])
+    with pytest.raises(ValueError, match="'null' is no id of an image"):
+        shard.write([(None, make_record(), (60, 70))])
     assert len(shard) == 0
     shard.close()
     with pytest.raises(ValueError, match='opened for reading'):

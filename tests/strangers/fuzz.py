@@ -140,7 +140,7 @@ def store(folder: Path, rng: Random):
         opened = EmbeddingStore(path)
         require(isinstance(opened.teacher, str) and opened.embed_dims > 0, opened.header)
         found, same = opened.img_ids(), True
-        require(all(type(key) in (int, str) for key in found), found)
+        require(all(isinstance(key, (int, float, str)) for key in found), found)
         for key in {*found, *expected}:
             try:
                 record = opened.read(dict(img_id=key, ori_shape=(60, 70)))

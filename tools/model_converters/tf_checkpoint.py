@@ -59,9 +59,11 @@ class TFCheckpoint(Mapping):
             raise ValueError(f'{where}: the .index file is damaged ({error!r})') from error
         except ValueError as error:
             raise ValueError(f'{where}: {error}') from error
-        named = {entry.shard for entry in self._entries.values()}
-        if count > MAX_SHARDS or not named <= set(range(count)):
-            raise ValueError(f'{where}: the .index file is damaged: it has {count} shards')
+        last = max((entry.shard for entry in self._entries.values()), default=0)
+        if not last < count <= MAX_SHARDS:
+            raise ValueError(
+                f'{where}: the .index file is damaged: of {count} shards it names number {last}'
+            )
         missing = sorted(set(range(count)) - set(shards))
         if missing:
             raise ValueError(f'{where}: the .data files of the shards {missing} are missing')
