@@ -26,6 +26,9 @@ from mmdet_vild.datasets.embedding_repair import damage, repair
 from mmdet_vild.datasets.embedding_shard import write_shard
 from mmdet_vild.datasets.embedding_store import shard_files
 
+#: What file systems take, less the ending.
+MAX_NAME = 255 - len('.partial')
+
 
 def show(store: EmbeddingStore) -> None:
     """Print the header, and how much there is."""
@@ -86,10 +89,16 @@ def merge(store: EmbeddingStore, out: Path) -> None:
 
 
 def export(store: EmbeddingStore, out: Path) -> None:
-    """Write an ``.npz`` file an image."""
-    names = {img_id: quote(str(img_id), safe='') for img_id in store.img_ids()}
+    """Write an ``.npz`` file an image, named after its id with ``%2F`` for ``/`` and so on."""
+    names = {
+        img_id: quote(str(img_id), safe='', errors='surrogatepass') for img_id in store.img_ids()
+    }
     if len(set(names.values())) < len(names):
         raise ValueError('some images have ids that are a number and a text of the same digits')
+    if too_long := [img_id for img_id, name in names.items() if len(name) > MAX_NAME]:
+        raise ValueError(
+            f'the id {str(too_long[0])[:100]!r}... of an image is too long for the name of a file'
+        )
     out.mkdir(parents=True, exist_ok=True)
     for shard in store.shards:
         for img_id in tqdm(shard.img_ids(), desc=shard.path.name, unit=' images'):

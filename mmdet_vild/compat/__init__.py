@@ -22,8 +22,9 @@ def apply_compat() -> None:
 
     mmcv_ext_finder.install()
 
-    from . import checkpoint_globals, cpu_distributed, lvis_numpy
+    from . import checkpoint_globals, cpu_distributed, lvis_numpy, resume_config
 
     checkpoint_globals.apply()
     cpu_distributed.apply()
     lvis_numpy.apply()
+    resume_config.apply()

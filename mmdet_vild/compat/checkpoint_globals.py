@@ -1,10 +1,11 @@
-"""Let torch load the checkpoints that MMEngine saves, and still unpickle nothing else.
+"""Let torch load the checkpoints that MMEngine saves, and unpickle nothing else.
 
-For: mmengine 0.10.7 with torch >= 2.6, where ``torch.load`` allows only tensors and plain
-containers. A checkpoint holds MMEngine's message hub, whose log buffers pickle NumPy
-arrays and scalars, and so could be neither tested nor resumed from. What they need is
-put on torch's list of safe globals; loading stays ``weights_only``. OneDL's mmengine
-keeps a list of its own.
+For: every mmengine of both families. A checkpoint holds MMEngine's message hub, whose log
+buffers pickle NumPy arrays and scalars. mmengine 0.10.7 leaves all to ``torch.load``, which since
+torch 2.6 allows only tensors and plain containers, so that a checkpoint could be neither tested
+nor resumed from. OneDL's mmengine allows ``getattr`` of anything, and loads what torch refuses once
+more with ``weights_only=False``, which executes whatever is in the file. Here what MMEngine pickles
+is put on torch's list of safe globals, and torch has the last word in both families.
 """
 
 from pickle import UnpicklingError
@@ -13,12 +14,6 @@ import numpy as np
 import torch
 from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.runner import checkpoint
-
-
-def needed() -> bool:
-    """Return whether ``torch.load`` is strict and MMEngine does not know it."""
-    strict = tuple(int(n) for n in torch.__version__.split('.')[:2]) >= (2, 6)
-    return strict and not hasattr(checkpoint, 'get_torch_safe_globals')
 
 
 def history_buffer_method(owner: type, name: str) -> object:
@@ -51,12 +46,14 @@ def safe_globals() -> list:
         for function in (multiarray._reconstruct, multiarray.scalar)
         for core in ('core', '_core')
     ]
-    dtypes = {type(np.dtype(t)) for t in (np.float64, np.float32, np.int64, np.int32, np.bool_)}
+    numbers = (np.float64, np.float32, np.int64, np.int32, np.uint32, np.bool_)
+    dtypes = {type(np.dtype(number)) for number in numbers}
     getter = (history_buffer_method, 'builtins.getattr')
-    return [HistoryBuffer, getter, np.ndarray, np.dtype, *dtypes, *functions]
+    return [HistoryBuffer, getter, slice, np.ndarray, np.dtype, *dtypes, *functions]
 
 
 def apply() -> None:
-    """Extend torch's list of safe globals, where it is needed."""
-    if needed():
-        torch.serialization.add_safe_globals(safe_globals())
+    """Extend torch's list of safe globals, and let nothing go around it."""
+    torch.serialization.add_safe_globals(safe_globals())
+    if hasattr(checkpoint, '_safe_torch_load'):  # OneDL's
+        checkpoint._safe_torch_load = torch.load

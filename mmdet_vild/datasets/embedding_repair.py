@@ -12,6 +12,7 @@ from .embedding_shard import (
     COLUMNS,
     DamagedRecordError,
     EmbeddingShard,
+    check_tables,
     connect,
     decode,
     lock_for_writing,
@@ -37,10 +38,13 @@ def damage(path: str | Path) -> Iterator[str]:
     with closing(connect(path)) as connection:
         try:
             _let_it_be_cut_off(connection)
+            check_tables(connection)
             rows = connection.execute('PRAGMA integrity_check(20)').fetchall()
             problems = '; '.join(str(row[0]) for row in rows)
         except sqlite3.Error as error:
             problems = str(error)
+        except ValueError:  # said already
+            return
         if problems != 'ok':
             yield f'{path}: {problems}'
         for key, found in _traces(connection, path):
@@ -86,7 +90,7 @@ def _rewrite(path: Path, fresh: Path) -> int | None:
         try:
             _let_it_be_cut_off(connection)
             header = read_header(connection)
-        except (sqlite3.Error, ValueError, TypeError):
+        except (sqlite3.Error, ValueError, TypeError, RecursionError):
             return None
         traces = _traces(connection, path, header['embed_dims'])
         right = ((json.loads(k), *found) for k, found in traces if not isinstance(found, str))
@@ -117,7 +121,7 @@ def _traces(
             key, *found = decode(row, _width(row) if embed_dims is None else embed_dims)
             misses = 0
             yield key, tuple(found)
-        except (sqlite3.Error, ValueError, TypeError) as error:
+        except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
             misses += 1
             if key is not None:
                 yield str(key), str(error)

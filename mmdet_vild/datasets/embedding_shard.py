@@ -33,6 +33,10 @@ CREATE TABLE records (
     height INTEGER NOT NULL, width INTEGER NOT NULL, checksum INTEGER NOT NULL, data BLOB NOT NULL
 );
 """
+_TABLES = {statement.strip() for statement in _SCHEMA.split(';')} - {''}
+#: With this the journal of a transaction ends that changed several databases (SQLite,
+#: ``src/pager.c``). Rolling it back deletes the file that it names.
+_SUPER_JOURNAL = bytes.fromhex('d9d505f920a163d7')
 _REMEDY = (
     'tools/embedding_store.py repair removes what is damaged, and the extraction computes it again'
 )
@@ -125,6 +129,7 @@ class EmbeddingShard:
         for img_id, record, image_size in records:
             record.check(f'the embeddings of image {img_id!r}', self.header['embed_dims'])
             key, data = _key(img_id), record.to_bytes()
+            _img_id(key)
             numbers = (len(record), *map(int, image_size[:2]))
             rows.append((key, *numbers, checksum(key, data, *numbers), data))
         with _reporting(self.path, 'a record'):
@@ -156,7 +161,7 @@ class EmbeddingShard:
         """
         with _reporting(self.path, 'its list of images'):
             rows = self._execute('SELECT image FROM records ORDER BY number').fetchall()
-            return [json.loads(key) for (key,) in rows]
+            return [_img_id(key) for (key,) in rows]
 
     def __contains__(self, img_id: int | str) -> bool:
         with _reporting(self.path, f'image {img_id!r}'):
@@ -203,7 +208,15 @@ def connect(path: Path) -> sqlite3.Connection:
     """A connection that creates no file.
 
     Who may write must be let: what a killed writer left is rolled back by the next reader.
+
+    Raises:
+        ValueError: Rolling back would delete another file.
     """
+    journal = Path(f'{path}-journal')
+    if _end(journal, len(_SUPER_JOURNAL)) == _SUPER_JOURNAL:
+        raise ValueError(
+            f'{journal} names another file, as no writer here does; delete the journal'
+        )
     writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
     uri = f'file:{quote(str(path.absolute()))}?mode={"rw" if writable else "ro"}'
     connection = sqlite3.connect(uri, BUSY_TIMEOUT, uri=True)
@@ -212,16 +225,45 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def _end(path: Path, size: int) -> bytes:
+    """The last bytes of a file, none of which there are if it is gone."""
+    try:
+        with open(path, 'rb') as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - size))
+            return file.read()
+    except FileNotFoundError:  # a writer has committed
+        return b''
+
+
 def read_header(connection: sqlite3.Connection) -> dict:
     """What the records of a shard are.
 
     Raises:
-        sqlite3.Error, ValueError, TypeError: It is damaged.
+        sqlite3.Error, ValueError, TypeError, RecursionError: It is damaged.
     """
+    check_tables(connection)
     ((content, found),) = connection.execute('SELECT content, checksum FROM header').fetchall()
     if checksum(content) != found:
         raise ValueError('the checksum differs')
-    return json.loads(content)
+    header = json.loads(content)
+    kinds = {'teacher': str, 'embed_dims': int, 'dataset': dict}
+    if not isinstance(header, dict) or {k: type(header.get(k)) for k in kinds} != kinds:
+        raise ValueError(f'it is {content[:200]!r}; expected an object with {list(kinds)}')
+    if header['embed_dims'] < 1:
+        raise ValueError(f'embed_dims is {header["embed_dims"]}')
+    return header
+
+
+def check_tables(connection: sqlite3.Connection) -> None:
+    """Refuse a database that holds more than tables: reading a view can run any query in it.
+
+    Raises:
+        ValueError: There is something else than the tables of a shard.
+    """
+    rows = connection.execute('SELECT sql FROM sqlite_master WHERE sql IS NOT NULL').fetchall()
+    others = {row[0] for row in rows} - _TABLES
+    if others:
+        raise ValueError(f'it holds what no embedding store does: {str(min(others))[:200]}')
 
 
 def lock_for_writing(path: Path) -> FileLock:
@@ -247,11 +289,12 @@ def decode(row: Sequence, embed_dims: int) -> tuple[str, EmbeddingRecord, tuple[
     """The ``COLUMNS`` of a record as its key, itself and the (height, width) of its image.
 
     Raises:
-        ValueError, TypeError: They are not what was written.
+        ValueError, TypeError, RecursionError: They are not what was written.
     """
     key, regions, height, width, found, data = row
     if checksum(key, data, regions, height, width) != found:
         raise ValueError('the checksum differs')
+    _img_id(key)
     return key, EmbeddingRecord.from_bytes(data, regions, embed_dims), (height, width)
 
 
@@ -297,7 +340,7 @@ def _reporting(path: Path, what: str) -> Iterator[None]:
         if any(part in message for part in _NO_DAMAGE):
             raise OSError(f'{path}: {what}: {message}') from error
         raise DamagedRecordError(f'{path}: {what}: {message}; {_REMEDY}') from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise DamagedRecordError(f'{path}: {what}: {error}; {_REMEDY}') from error
 
 
@@ -307,3 +350,15 @@ def _process_and_thread() -> tuple[int, int]:
 
 def _key(img_id: int | str) -> str:
     return json.dumps(img_id.item() if isinstance(img_id, np.generic) else img_id)
+
+
+def _img_id(key: str) -> int | str:
+    """The inverse of :func:`_key`.
+
+    Raises:
+        ValueError, RecursionError: It is something else.
+    """
+    img_id = json.loads(key)
+    if not isinstance(img_id, (int, float, str)):
+        raise ValueError(f'{key[:200]!r} is no id of an image; expected a number or a text')
+    return img_id

@@ -132,15 +132,21 @@ def load_proposals(path: str, backend_args: dict | None) -> dict:
             x, y, w, h = item['bbox']
             box = (x, y, x + w, y + h, item['score'])
             rows.setdefault(item['image_id'], []).append(box)
-    except (KeyError, TypeError, ValueError) as error:
+        return {img_id: _boxes_and_scores(values) for img_id, values in rows.items()}
+    except (KeyError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(
             f'{path} is not a COCO-style results file ({error!r}); expected a JSON list of '
             '{"image_id": .., "bbox": [x, y, w, h], "score": ..}, or that list as "annotations" '
             'beside the "images" that it is about'
         ) from error
-    proposals = {}
-    for img_id, values in rows.items():
-        array = np.array(values, dtype=np.float32).reshape(-1, 5)
-        array = array[np.argsort(-array[:, 4], kind='stable')]
-        proposals[img_id] = (array[:, :4], array[:, 4])
-    return proposals
+
+
+def _boxes_and_scores(rows: list[tuple]) -> tuple[np.ndarray, np.ndarray]:
+    """Of rows (x1, y1, x2, y2, score), in descending order of the scores."""
+    array = np.array(rows).reshape(-1, 5)  # of what type they are, which texts would not survive
+    with np.errstate(over='ignore'):
+        numbers = array.astype(np.float32) if array.dtype.kind in 'iuf' else np.array(np.nan)
+    if not np.isfinite(numbers).all():
+        raise ValueError('a box or a score is no finite number')
+    numbers = numbers[np.argsort(-numbers[:, 4], kind='stable')]
+    return numbers[:, :4], numbers[:, 4]

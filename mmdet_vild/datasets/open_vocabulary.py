@@ -7,8 +7,12 @@ from typing import Any
 import cv2
 from mmengine.logging import MMLogger
 
+from .annotation_checks import check_box, check_image, check_mask
 from .clip_crop_embedding import CLIPCropEmbedding
 from .geometry import check_transforms, flatten_transforms
+
+#: How mmdet, pycocotools and lvis refuse a file, none of which checks it.
+_REFUSALS = (AssertionError, AttributeError, IndexError, OverflowError, TypeError, ValueError)
 
 
 class OpenVocabularyMixin:
@@ -64,13 +68,15 @@ class OpenVocabularyMixin:
             raise FileNotFoundError(
                 f'there is no annotation file at {self.ann_file}; check data_root and ann_file'
             ) from error
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ValueError(f'{self.ann_file} is not valid JSON: {error}') from error
         except KeyError as error:
             raise ValueError(
                 f'{self.ann_file} lacks the field {error}. It needs {self.FORMAT}'
             ) from error
-        except (AssertionError, TypeError) as error:  # how pycocotools and lvis refuse a file
+        except _REFUSALS as error:
+            if isinstance(error, ValueError) and str(self.ann_file) in str(error):
+                raise
             raise ValueError(
                 f'{self.ann_file} cannot be read ({error}). It needs {self.FORMAT}'
             ) from error
@@ -114,7 +120,8 @@ class OpenVocabularyMixin:
             )
             ids = zip(self.cat_ids, classes, strict=True)
             self._novel_ids = {category_id for category_id, name in ids if name in novel}
-        annotations = raw_data_info['raw_ann_info']
+        image, annotations = raw_data_info['raw_img_info'], raw_data_info['raw_ann_info']
+        check_image(image, self.data_prefix['img'], f'image {image["img_id"]!r} of {self.ann_file}')
         if self._dropping:
             kept = [ann for ann in annotations if ann['category_id'] not in self._novel_ids]
             self._num_dropped += len(annotations) - len(kept)
@@ -124,6 +131,8 @@ class OpenVocabularyMixin:
             for ann in annotations
             if ann['category_id'] in self.cat2label and not ann.get('ignore')
         ]
+        for annotation in wanted:
+            check_box(annotation, f'annotation {annotation["id"]!r} of {self.ann_file}')
         if self._loads_masks:
             for annotation in wanted:
                 if not annotation.get('segmentation'):
@@ -136,14 +145,28 @@ class OpenVocabularyMixin:
         self._num_unusable += len(wanted) - len(data_info['instances'])
         return data_info
 
+    def check_names(self, names: tuple) -> None:
+        """Raise a ValueError if a name of a category is no text, or two are the same."""
+        if odd := [name for name in names if not isinstance(name, str)]:
+            raise ValueError(
+                f'{self.ann_file} has a category of the name {odd[0]!r}; expected a text'
+            )
+        if len(set(names)) < len(names):
+            repeated = sorted({name for name in names if names.count(name) > 1})
+            raise ValueError(f'{self.ann_file} names these categories more than once: {repeated}')
+
     def prepare_data(self, idx: int) -> Any:
         """A sample, as the pipeline makes it.
 
         Raises:
             ValueError: The image cannot be decoded, or has another size than the annotation file
-                says, so that the annotations would be elsewhere in it.
+                says, so that the annotations would be elsewhere in it; or a mask is malformed.
         """
         data_info = self.get_data_info(idx)
+        if self._loads_masks:
+            where = f'an annotation of image {data_info["img_id"]!r} of {self.ann_file}'
+            for instance in data_info['instances']:
+                check_mask(instance['mask'], data_info['height'], data_info['width'], where)
         try:
             sample = self.pipeline(data_info)
         except cv2.error as error:

@@ -42,9 +42,7 @@ class OpenVocabularyCocoDataset(OpenVocabularyMixin, CocoDataset):
         classes = tuple(self._metainfo['classes']) or found
         if not classes:
             raise ValueError(f'{self.ann_file} has no categories. It needs {self.FORMAT}')
-        if len(set(found)) < len(found):
-            repeated = sorted({name for name in found if found.count(name) > 1})
-            raise ValueError(f'{self.ann_file} names these categories more than once: {repeated}')
+        self.check_names(found)
         missing = [name for name in classes if name not in found]
         if missing:
             raise ValueError(

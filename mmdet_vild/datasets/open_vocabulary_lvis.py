@@ -50,6 +50,7 @@ class OpenVocabularyLVISDataset(OpenVocabularyMixin, LVISV1Dataset):
                 'labels are counted here but not by LVISMetric; sort them'
             )
         classes = tuple(category['name'] for category in categories)
+        self.check_names(classes)
         given = tuple(self._metainfo['classes'])
         if given not in ((), classes):
             raise ValueError(

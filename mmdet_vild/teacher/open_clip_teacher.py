@@ -1,6 +1,7 @@
 """The teacher: a frozen CLIP-like model that embeds words and image regions in one space."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,6 +61,7 @@ class OpenCLIPTeacher:
                 f'open_clip has no model {model_name!r}; open_clip.list_models() names those it '
                 'has, and model_config registers a JSON file of your own'
             )
+        _check_trusted(model_name)
         _check_pretrained(model_name, pretrained)
         self.model = open_clip.create_model(
             model_name, pretrained=pretrained, device=device, require_pretrained=bool(pretrained)
@@ -293,6 +295,16 @@ def _register_model_configs(model_config: str | None) -> None:
         if not path.exists():
             raise FileNotFoundError(f'there is no open_clip model config at {path}')
         open_clip.add_model_config(path)
+
+
+def _check_trusted(model_name: str) -> None:
+    import open_clip
+
+    if 'trust_remote_code' in json.dumps(open_clip.get_model_config(model_name)):
+        raise ValueError(
+            f'the model config of {model_name} has trust_remote_code, with which it could execute '
+            "anything; remove it, and use a tokenizer that needs no code of its author's"
+        )
 
 
 def _check_pretrained(model_name: str, pretrained: str | None) -> None:

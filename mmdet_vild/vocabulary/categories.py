@@ -1,6 +1,7 @@
 """Category lists: names, synonyms and the base / novel split."""
 
 import json
+import re
 from pathlib import Path
 
 from .asked_words import split_synonyms
@@ -8,6 +9,8 @@ from .asked_words import split_synonyms
 #: Frequency groups of LVIS v1. Rare categories are the novel ones (ViLD, Sec. 4.1).
 FREQUENCIES = ('f', 'c', 'r')
 NOVEL_FREQUENCY = 'r'
+#: The end of a text in C, and what is no character: half of one, in JSON.
+_UNWRITABLE = re.compile('[\0\ud800-\udfff]')
 #: Names that PASCAL VOC writes as one word, which a teacher would not know.
 _SPELLED_OUT = {
     'diningtable': 'dining table',
@@ -43,14 +46,17 @@ def load_categories(path: str) -> list[dict]:
     file = Path(path)
     if not file.is_file():
         return _of_dataset_class(path)
-    text = file.read_text(encoding='utf-8')
+    try:
+        text = file.read_text(encoding='utf-8')
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{path} is not text in UTF-8: {error}') from error
     if file.suffix == '.txt':
         lines = [split_synonyms(line) for line in text.splitlines() if line.strip()]
         raw = [{'name': synonyms[0], 'synonyms': synonyms} for synonyms in lines]
     else:
         try:
             raw = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f'{path} is not valid JSON: {error}') from error
         if isinstance(raw, dict) and isinstance(raw.get('categories'), list):
             raw = raw['categories']
@@ -107,8 +113,12 @@ def _check(category: object, index: int, path: str) -> dict:
         raise ValueError(f'{where} has no "name": found {category!r}')
     if not category['name'].strip():
         raise ValueError(f'{where} has an empty name')
+    if _UNWRITABLE.search(category['name']):
+        raise ValueError(f'{where} has the name {category["name"]!r}, which no text file can hold')
     synonyms = category.get('synonyms') or [category['name']]
-    if not isinstance(synonyms, list) or not all(isinstance(s, str) and s for s in synonyms):
+    if not isinstance(synonyms, list) or not all(
+        isinstance(s, str) and s.strip() and not _UNWRITABLE.search(s) for s in synonyms
+    ):
         raise ValueError(f'{where}: "synonyms" must be a list of texts, found {synonyms!r}')
     if not isinstance(category.get('id', 0), int):
         raise ValueError(f'{where}: "id" must be an integer, found {category["id"]!r}')

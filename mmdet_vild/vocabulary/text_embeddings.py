@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-_FIELDS = ('embeddings', 'names', 'novel', 'teacher')
+#: The kind of data and the number of dimensions of each.
+_FIELDS = {'embeddings': ('f', 2), 'names': ('U', 1), 'novel': ('b', 1), 'teacher': ('U', 0)}
 _NOT_KNOWN = '{"synonyms": [], "templates": []}'
 
 
@@ -99,25 +100,28 @@ class TextEmbeddings:
         try:
             with np.load(path, allow_pickle=False) as data:
                 parts = {field: data[field] for field in _FIELDS}
+                found = {field: (a.dtype.kind, a.ndim) for field, a in parts.items()}
+                if found != _FIELDS:
+                    raise ValueError(f'found {found}, expected {_FIELDS}')
                 prompts = json.loads(str(data['prompts']) if 'prompts' in data else _NOT_KNOWN)
                 words = dict(
                     synonyms=tuple(tuple(map(str, words)) for words in prompts['synonyms']),
                     templates=tuple(map(str, prompts['templates'])),
                 )
+            return cls(
+                parts['embeddings'],
+                tuple(parts['names'].tolist()),
+                parts['novel'],
+                str(parts['teacher']),
+                **words,
+            )
         except PermissionError:
             raise
         except Exception as error:  # a damaged zip file raises errors of many kinds
             raise ValueError(
                 f'{path} is not a text-embedding file ({error}); expected an .npz with '
-                f'{_FIELDS}, as tools/encode_vocabulary.py writes it'
+                f'{tuple(_FIELDS)}, as tools/encode_vocabulary.py writes it'
             ) from error
-        return cls(
-            parts['embeddings'],
-            tuple(parts['names'].tolist()),
-            parts['novel'],
-            str(parts['teacher']),
-            **words,
-        )
 
 
 def _repeated(names: tuple[str, ...]) -> list[str]:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -52,7 +53,6 @@ def test_message_hub_loads(tmp_path: Path, other_numpy: bool) -> None:
     assert hub['log_scalars']['loss'].statistics('max') == 2.0
 
 
-@pytest.mark.skipif(not checkpoint_globals.needed(), reason='this mmengine needs no patch')
 def test_without_the_patch_it_does_not_load(tmp_path: Path) -> None:
     path = tmp_path / 'checkpoint.pth'
     save(path)
@@ -61,12 +61,19 @@ def test_without_the_patch_it_does_not_load(tmp_path: Path) -> None:
     assert 'UnpicklingError' in done.stderr
 
 
-@pytest.mark.skipif(not checkpoint_globals.needed(), reason='this mmengine needs no patch')
-def test_anything_else_is_still_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize('load', [torch.load, CheckpointLoader.load_checkpoint])
+def test_anything_else_is_still_refused(tmp_path: Path, load: Callable) -> None:
     path = tmp_path / 'checkpoint.pth'
     torch.save(dict(state=NotAllowed()), path)
     with pytest.raises(UnpicklingError, match='NotAllowed'):
-        torch.load(path)
+        load(str(path))
+
+
+def test_what_onedl_allows_is_allowed(tmp_path: Path) -> None:
+    path = tmp_path / 'checkpoint.pth'
+    torch.save(dict(rows=slice(1, 3), seed=np.uint32(7), ids=np.arange(3)), path)
+    found = CheckpointLoader.load_checkpoint(str(path))
+    assert (found['rows'], found['seed'], list(found['ids'])) == (slice(1, 3), 7, [0, 1, 2])
 
 
 @pytest.mark.parametrize(

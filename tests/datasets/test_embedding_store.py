@@ -107,6 +107,8 @@ def test_what_does_not_fit_is_not_written(tmp_path):
     ]:
         with pytest.raises(ValueError, match=message):
             shard.write([(8, make_record(), (60, 70)), (9, record, (60, 70))])
+    with pytest.raises(ValueError, match="'null' is no id of an image"):
+        shard.write([(None, make_record(), (60, 70))])
     assert len(shard) == 0
     shard.close()
     with pytest.raises(ValueError, match='opened for reading'):
@@ -164,7 +166,9 @@ def test_files_of_another_kind(tmp_path):
         EmbeddingStore(tmp_path)
     (tmp_path / 'shard-00000.sqlite').unlink()
     sqlite3.connect(tmp_path / 'shard-00000.sqlite').execute('CREATE TABLE other (x)')
-    with pytest.raises(DamagedRecordError, match='no such table: header'):
+    with pytest.raises(
+        DamagedRecordError, match='holds what no embedding store does: CREATE TABLE other'
+    ):
         EmbeddingStore(tmp_path)
 
 

@@ -70,6 +70,41 @@ def test_exports(path, tmp_path, monkeypatch):
         assert tuple(data['image_size']) == SIZE
 
 
+def test_exports_into_its_folder_alone(tmp_path, monkeypatch):
+    """Whatever an image is called, its file is there, and has a name of its own."""
+    ids = [
+        '../../x',
+        '/etc/x',
+        '..',
+        '.',
+        '',
+        'a\0b',
+        'CON',
+        'a/../b',
+        '%2F',
+        '/',
+        '\ud800',
+        '-',
+        7,
+    ]
+    record = EmbeddingRecord(*(np.zeros(shape, np.float32) for shape in ((1, 4), 1, (1, 8))))
+    source = dict(teacher='mini-clip@0123', embed_dims=8)
+    opened = EmbeddingStore.create(tmp_path / 'store', source, {})
+    opened.write([(img_id, record, SIZE) for img_id in ids])
+    before = sorted(tmp_path.rglob('*'))
+    out = tmp_path / 'a' / 'b' / 'out'
+    assert tool(monkeypatch, 'export', tmp_path / 'store', '--out', out) is None
+    written = {file for file in tmp_path.rglob('*') if file.is_file()} - set(before)
+    assert len(written) == len(ids) and {file.parent for file in written} == {out}
+
+    opened.write([('é' * 90, record, SIZE)])
+    opened.close()
+    again = tmp_path / 'again'
+    message = tool(monkeypatch, 'export', tmp_path / 'store', '--out', again)
+    assert "the id 'ééé" in message and 'is too long for the name of a file' in message
+    assert not again.exists()
+
+
 def test_repairs(path, monkeypatch, capsys):
     """What is right is kept, and what was damaged too, beside it."""
     expected, file = contents(path), path / 'shard-00000.sqlite'

@@ -124,13 +124,24 @@ def test_another_content_of_an_input_runs_a_step_anew(markers, tmp_path):
 
 
 def test_a_folder_named_later_is_not_deleted(markers, tmp_path):
-    """The step wrote another one, which is deleted."""
+    """Nor is the one that the step wrote before: a marker alone deletes nothing."""
     mine, precious = tmp_path / 'mine', tmp_path / 'precious'
     precious.mkdir()
     (precious / 'file').touch()
     Steps(markers, {}).run('generate', appending(mine / 'file'), [mine])
     Steps(markers, {}).run('generate', appending(precious / 'mine'), [precious])
-    assert (precious / 'file').exists() and not mine.exists()
+    assert (precious / 'file').exists() and mine.exists()
+
+
+def test_a_marker_deletes_nothing_but_outputs(markers, tmp_path):
+    """One may come with somebody else's work_dirs."""
+    precious = tmp_path / 'precious'
+    precious.mkdir()
+    markers.mkdir()
+    marker = dict(digest='another', finished=True, outputs=[str(precious)])
+    (markers / 'generate.json').write_text(json.dumps(marker))
+    Steps(markers, {}).run('generate', appending(tmp_path / 'mine'), [tmp_path / 'mine'])
+    assert precious.exists()
 
 
 def test_what_no_step_has_written_is_not_deleted(markers, tmp_path):

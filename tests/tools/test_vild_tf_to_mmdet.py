@@ -310,7 +310,7 @@ def test_drops_what_only_training_needs(tmp_path, monkeypatch, capsys):
         (
             lambda v: v.update({'fpn/p6/bias': np.array(['a'] * 8)}),
             'vild_r50',
-            'fpn/p6/bias is of type <U1; expected floating point numbers',
+            'fpn/p6/bias has the type <U1; expected numbers',
         ),
     ],
 )

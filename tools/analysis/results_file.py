@@ -46,7 +46,7 @@ def read_results(path: Path, dataset: Dataset) -> dict[str, np.ndarray]:
     try:
         with open(path, encoding='utf-8') as file:
             content = json.load(file, object_hook=keep)
-    except (ValueError, KeyError, TypeError, OverflowError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(
             f'{path} cannot be read ({type(error).__name__}: {error}); {expected}'
         ) from error

@@ -183,7 +183,7 @@ def load_categories(path: str | os.PathLike) -> list[dict]:
     """Reads a category file; see ``complete_categories``, whose errors then name the file."""
     try:
         return complete_categories(json.loads(Path(path).read_text(encoding='utf-8')))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f'{path} is not valid JSON: {error}') from error
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from error

@@ -50,7 +50,7 @@ class Steps:
             name: What it does, in a few words; also the name of its marker.
             command: The command line.
             outputs: Files and folders it writes. They must exist for the step to be finished,
-                and what this step wrote before is deleted when it is run anew.
+                and what this step wrote there before is deleted when it is run anew.
             inputs: What else decides the result: files, whose content counts, and texts.
 
         Raises:
@@ -68,9 +68,11 @@ class Steps:
         if finished and not self._changed and all(path.exists() for path in outputs):
             print('  already done', flush=True)
             return
-        if known and (finished or not same):  # what no step has written is not deleted
-            for path in map(Path, known['outputs']):
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        if known and (finished or not same):
+            for path in outputs:
+                # Neither what no step has written is deleted, nor what only a marker names.
+                if str(path.absolute()) in known['outputs']:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         self._changed = True
         mark = {'digest': digest, 'outputs': [str(path.absolute()) for path in outputs]}
         self._mark(marker, mark, finished=False)

@@ -5,6 +5,9 @@ protocol buffers, and ``.data`` files with the values of the variables one after
 (TensorFlow, ``tensorflow/core/util/tensor_bundle`` and ``tensorflow/core/lib/io/format.h``).
 """
 
+import gzip
+import lzma
+import math
 import re
 import struct
 import tarfile
@@ -22,7 +25,12 @@ DTYPES = {
     9: np.dtype('<i8'),
     19: np.dtype('<f2'),
 }
+#: Their numbers have five digits.
+MAX_SHARDS = 99999
 MAGIC = 0xDB4775248B80FB57
+_DAMAGED_ARCHIVE = (
+    tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError,
+)  # fmt: skip
 _INDEX = re.compile(r'(?P<prefix>.*)\.index')
 _DATA = re.compile(r'(?P<prefix>.*)\.data-(?P<shard>\d{5})-of-\d{5}')
 
@@ -45,15 +53,21 @@ class TFCheckpoint(Mapping):
         try:
             entries = dict(_table(index))
             header = _message(entries.pop(b''))
-            self._entries = {key.decode(): _message(value) for key, value in entries.items()}
+            self._entries = {key.decode(): _Entry(value) for key, value in entries.items()}
+            count, big_endian = _last(header, 1, 1), _last(header, 2, 0)
         except (IndexError, KeyError, struct.error, UnicodeDecodeError) as error:
             raise ValueError(f'{where}: the .index file is damaged ({error!r})') from error
         except ValueError as error:
             raise ValueError(f'{where}: {error}') from error
-        missing = sorted(set(range(_last(header, 1, 1))) - set(shards))
+        last = max((entry.shard for entry in self._entries.values()), default=0)
+        if not last < count <= MAX_SHARDS:
+            raise ValueError(
+                f'{where}: the .index file is damaged: of {count} shards it names number {last}'
+            )
+        missing = sorted(set(range(count)) - set(shards))
         if missing:
             raise ValueError(f'{where}: the .data files of the shards {missing} are missing')
-        if _last(header, 2, 0):
+        if big_endian:
             raise ValueError(f'{where}: its values are big-endian; expected little-endian ones')
 
     def __iter__(self) -> Iterator[str]:
@@ -70,28 +84,45 @@ class TFCheckpoint(Mapping):
             ValueError: It is damaged, or of a type that no variable of a network has.
         """
         entry = self._entries[name]
-        if 7 in entry:
+        if entry.sliced:
             raise ValueError(f'{self.where}: {name} is stored in slices, which is not supported')
-        number = _last(entry, 1, 0)
-        if number not in DTYPES:
+        if entry.dtype not in DTYPES:
             raise ValueError(
-                f'{self.where}: {name} has type number {number}; expected one of '
+                f'{self.where}: {name} has type number {entry.dtype}; expected one of '
                 f'{ {key: str(dtype) for key, dtype in DTYPES.items()} }'
             )
-        dims = _message(_last(entry, 2, b'')).get(2, [])
-        shape = [_last(_message(dim), 1, 0) for dim in dims]
-        start, size = _last(entry, 4, 0), _last(entry, 5, 0)
-        value = self._shards[_last(entry, 3, 0)][start : start + size]
-        dtype = DTYPES[number]
-        if len(value) != size or size != dtype.itemsize * int(np.prod(shape)):
+        value = self._shards[entry.shard][entry.start : entry.start + entry.size]
+        dtype, shape = DTYPES[entry.dtype], entry.shape
+        expected = dtype.itemsize * math.prod(shape)
+        if len(value) != entry.size or entry.size != expected or max(shape, default=0) >= 2**31:
             raise ValueError(
-                f'{self.where}: {name} of shape {shape} and type {dtype} should have '
-                f'{dtype.itemsize * int(np.prod(shape))} bytes, found {len(value)}; the .data file '
-                'is cut off or damaged'
+                f'{self.where}: {name} of shape {shape} and type {dtype} should have {expected} '
+                f'bytes, found {len(value)}; the .data file is cut off or damaged'
             )
-        if 6 in entry and _masked(crc32c(value)) != _last(entry, 6, 0):
+        if entry.crc is not None and _masked(crc32c(value)) != entry.crc:
             raise ValueError(f'{self.where}: the checksum of {name} is wrong; download it again')
         return np.frombuffer(value, dtype).reshape(shape)
+
+
+class _Entry:
+    """Where the value of a variable is (``BundleEntryProto``).
+
+    Args:
+        data: The entry of the index.
+
+    Raises:
+        IndexError, ValueError, struct.error: It is damaged.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        fields = _message(data)
+        self.dtype = _last(fields, 1, 0)
+        dims = _message(_last(fields, 2, b'')).get(2, [])
+        self.shape = [_last(_message(_of_type(dim, bytes)), 1, 0) for dim in dims]
+        self.shard = _last(fields, 3, 0)
+        self.start, self.size = _last(fields, 4, 0), _last(fields, 5, 0)
+        self.crc = _last(fields, 6, 0) if 6 in fields else None
+        self.sliced = 7 in fields
 
 
 def open_checkpoint(path: str) -> Mapping[str, np.ndarray]:
@@ -117,19 +148,11 @@ def open_checkpoint(path: str) -> Mapping[str, np.ndarray]:
     if file.is_dir():
         names = {str(p.relative_to(file)): p for p in sorted(file.rglob('*')) if p.is_file()}
         return _open_files({name: p.read_bytes for name, p in names.items()}, path)
-    if file.is_file() and '.tar' in file.name:
+    if file.is_file():
         try:
-            with tarfile.open(path) as archive:
-                # Read in memory: nothing is written where an archive says.
-                return _open_files(
-                    {
-                        m.name: lambda m=m: archive.extractfile(m).read()
-                        for m in archive
-                        if m.isfile()
-                    },
-                    path,
-                )
-        except (EOFError, OSError, tarfile.TarError, zlib.error) as error:
+            if tarfile.is_tarfile(path):
+                return _open_tar(path)
+        except _DAMAGED_ARCHIVE as error:
             raise ValueError(f'{path} is damaged ({error}); download it again') from error
     prefix = file.name.removesuffix('.index')
     if file.with_name(f'{prefix}.index').is_file():
@@ -144,6 +167,15 @@ def open_checkpoint(path: str) -> Mapping[str, np.ndarray]:
     )
 
 
+def _open_tar(path: str) -> TFCheckpoint:
+    with tarfile.open(path) as archive:
+        members = {m.name: m for m in archive.getmembers() if m.isfile()}
+        # Read in memory: nothing is written where an archive says.
+        return _open_files(
+            {name: lambda m=m: archive.extractfile(m).read() for name, m in members.items()}, path
+        )
+
+
 def _open_npz(path: str) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as data:
@@ -155,9 +187,12 @@ def _open_npz(path: str) -> dict[str, np.ndarray]:
     except PermissionError:
         raise
     except Exception as error:  # a damaged zip file raises errors of many kinds
-        raise ValueError(f'{path} is damaged or no .npz of arrays ({error})') from error
+        raise ValueError(f'{path} is no .npz of arrays, or damaged ({error})') from error
     if not variables:
         raise ValueError(f'{path} holds no var/<name> arrays')
+    for name, value in variables.items():
+        if value.dtype not in DTYPES.values():
+            raise ValueError(f'{path}: {name} has the type {value.dtype}; expected numbers')
     return variables
 
 
@@ -220,6 +255,8 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         byte = data[position]
+        if shift >= 64:
+            raise ValueError('the .index file is damaged: a number has more than 64 bits')
         position += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
@@ -248,8 +285,14 @@ def _message(data: bytes) -> dict[int, list]:
     return fields
 
 
-def _last(message: dict[int, list], field: int, default):
-    return message.get(field, [default])[-1]
+def _last(message: dict[int, list], field: int, default: int | bytes) -> int | bytes:
+    return _of_type(message.get(field, [default])[-1], type(default))
+
+
+def _of_type(value: int | bytes, kind: type) -> int | bytes:
+    if not isinstance(value, kind):
+        raise ValueError(f'the .index file is damaged: {value!r} stands where {kind} is expected')
+    return value
 
 
 def _masked(crc: int) -> int:
