@@ -26,6 +26,8 @@ except ImportError as error:
 import mmcv
 import numpy as np
 from mmdet.apis import inference_detector, init_detector
+from mmdet.utils import get_test_pipeline_cfg
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
@@ -76,13 +78,19 @@ class WordDetector:
         device: Where it computes.
 
     Raises:
-        TypeError: The config is one of another detector.
+        ValueError: The config is one of another detector, or its test pipeline drops words.
     """
 
     def __init__(self, config: str, checkpoint: str, device: str) -> None:
-        self.model = init_detector(config, checkpoint, device=device)
+        cfg = Config.fromfile(config)
+        if 'text' not in get_test_pipeline_cfg(cfg)[-1].get('meta_keys', ()):
+            raise ValueError(
+                f'the test pipeline of {config} does not hand words on to the detector; add "text" '
+                'and "custom_entities" to the meta_keys of its PackDetInputs'
+            )
+        self.model = init_detector(cfg, checkpoint, device=device)
         if not isinstance(self.model, ViLD):
-            raise TypeError(
+            raise ValueError(
                 f'only a ViLD detects words that it is asked for; {config} is the config of a '
                 f'{type(self.model).__name__}'
             )
@@ -229,8 +237,8 @@ def make_page(detector: WordDetector, examples: Sequence[str]) -> gr.Blocks:
     """The page; ``examples`` are pictures that it offers."""
     number = len(detector.names)
 
-    def detect(file: str | None, text: str, threshold: float) -> tuple:
-        return answer(detector, file, text, threshold)
+    def detect(picture: dict | None, text: str, threshold: float) -> tuple:
+        return answer(detector, picture and picture['path'], text, threshold)
 
     with gr.Blocks(title='Detect your own words', delete_cache=(LOOK, KEEP)) as page:
         gr.Markdown(
@@ -239,7 +247,7 @@ def make_page(detector: WordDetector, examples: Sequence[str]) -> gr.Blocks:
         )
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
-                picture = Picture(
+                picture = gr.Image(
                     label='Picture',
                     type='filepath',
                     sources=['upload', 'clipboard'],
@@ -271,23 +279,15 @@ def make_page(detector: WordDetector, examples: Sequence[str]) -> gr.Blocks:
             gr.Textbox(' . '.join(detector.names), show_label=False, container=False)
         asked = [picture, words, threshold]
         results = [said, drawn, found]
+        # The path of a file that was uploaded, which Gradio has checked; read_picture reads it.
+        raw = dict(inputs=asked, outputs=results, preprocess=False)
         running = [
-            gr.on([button.click, words.submit], detect, asked, results, scroll_to_output=True),
-            threshold.change(detect, asked, results, trigger_mode='always_last'),
+            gr.on([button.click, words.submit], detect, scroll_to_output=True, **raw),
+            threshold.change(detect, trigger_mode='always_last', **raw),
         ]
         # What is shown always belongs to the picture beside it.
         picture.change(lambda: EMPTY, outputs=results, queue=False, cancels=running)
     return page.queue(max_size=MAX_WAITING, api_open=False)
-
-
-class Picture(gr.Image):
-    """Gives the file as it was uploaded; :func:`read_picture` reads it, and says if it cannot."""
-
-    is_template = True  # the browser shows its parent
-
-    def preprocess(self, payload) -> str | None:
-        """The path of the file."""
-        return payload and payload.path
 
 
 def main() -> None:
@@ -311,7 +311,7 @@ def main() -> None:
         parser.error(f'there is no {missing[0]}')
     try:
         detector = WordDetector(args.config, args.checkpoint, args.device)
-    except TypeError as error:
+    except ValueError as error:
         parser.error(str(error))
     make_page(detector, args.examples).launch(
         server_name=args.host,
