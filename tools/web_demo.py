@@ -4,7 +4,7 @@
         work_dirs/mini_lvis/vild/iter_600.pth --examples data/mini_lvis/val2017/000000002686.jpg
 
 It needs Gradio: pip install -e ".[web]". Nothing leaves the machine it runs on, and it works
-without a network. Pictures are deleted an hour after they were uploaded.
+without a network. Pictures are deleted when it ends, or an hour after they were uploaded.
 """
 
 import argparse
@@ -50,18 +50,19 @@ MAX_WAITING = 20
 KEEP, LOOK = 3600, 600
 #: Other words to name for a detection.
 OTHERS = 2
-THRESHOLD = 50
+#: Of scores, in percent, before a visitor moves it.
+THRESHOLD = 30
 #: An answer of nothing.
 EMPTY = ('', None, '')
 STYLE = """
 #message .html-container, #found .html-container { padding: 0; }
-#found { overflow-x: auto; }
+#found .html-container { overflow-x: auto; }
 #found table { width: 100%; margin: 0; padding: 0; border: 0; white-space: nowrap; }
 #found tr { border: 0; border-bottom: 1px solid var(--border-color-primary); }
 #found th, #found td { padding: 5px 12px 5px 0; border: 0; font-size: 14px; line-height: 1.3; }
-#found th { text-align: left; }
+#found th { text-align: left; white-space: normal; }
 #found .number, #found th.number { text-align: right; font-variant-numeric: tabular-nums; }
-#found .wrapped { white-space: normal; min-width: 150px; }
+#found .lines { white-space: pre; }
 #found .novel { color: rgb(195, 70, 0); font-weight: 600; }
 .dark #found .novel { color: rgb(255, 140, 80); }
 .message { padding: 8px 12px; border-left: 4px solid var(--color-accent); overflow-wrap: anywhere; }
@@ -199,16 +200,16 @@ def message(text: str, kind: str = '') -> str:
 def table(found: InstanceData) -> str:
     """Detections as HTML: words, scores and what these are made of in percent, and boxes."""
     parts = [field for field in PARTS if field in found]
-    number, wrapped = ' class="number"', ' class="wrapped"'
+    number, lines = ' class="number"', ' class="lines"'
     heads = [('word', ''), ('score', number), *((PARTS[field], number) for field in parts)]
-    heads += [('other words', wrapped), ('box: x1, y1, x2, y2', '')]
+    heads += [('other words', ''), ('box: x1, y1, x2, y2', '')]
     rows = [''.join(f'<th{kind}>{head}</th>' for head, kind in heads)]
     for i, name in enumerate(found.label_names):
         others = zip(found.other_names[i], found.other_scores[i], strict=True)
         cells = [
             (STAR + name, ' class="novel"') if found.novel[i] else (name, ''),
             *((f'{100 * found[field][i]:.1f}', number) for field in ('scores', *parts)),
-            (', '.join(f'{word} {100 * score:.1f}' for word, score in others), wrapped),
+            ('\n'.join(f'{word} {100 * score:.1f}' for word, score in others), lines),
             (', '.join(map(str, found.bboxes[i].round().int().tolist())), ''),
         ]
         rows.append(''.join(f'<td{kind}>{html.escape(text)}</td>' for text, kind in cells))
@@ -274,7 +275,7 @@ def make_page(detector: WordDetector, examples: Sequence[str]) -> gr.Blocks:
                 drawn = gr.Image(
                     label='Detections', buttons=['download', 'fullscreen'], elem_id='drawn'
                 )
-                found = gr.HTML(elem_id='found')
+        found = gr.HTML(elem_id='found')
         with gr.Accordion(f'The {number} words of the checkpoint', open=False):
             gr.Textbox(' . '.join(detector.names), show_label=False, container=False)
         asked = [picture, words, threshold]
@@ -313,15 +314,17 @@ def main() -> None:
         detector = WordDetector(args.config, args.checkpoint, args.device)
     except ValueError as error:
         parser.error(str(error))
-    make_page(detector, args.examples).launch(
-        server_name=args.host,
-        server_port=args.port,
-        share=False,
-        max_file_size=MAX_FILE,
-        footer_links=[],
-        css=STYLE,
-        theme=gr.themes.Default(font=['system-ui', 'sans-serif']),
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ['GRADIO_TEMP_DIR'] = folder  # no other server deletes from it
+        make_page(detector, args.examples).launch(
+            server_name=args.host,
+            server_port=args.port,
+            share=False,
+            max_file_size=MAX_FILE,
+            footer_links=[],
+            css=STYLE,
+            theme=gr.themes.Default(font=['system-ui', 'sans-serif']),
+        )
 
 
 if __name__ == '__main__':

@@ -2,7 +2,7 @@
 
 import os
 import re
-import signal
+import shlex
 import socket
 import subprocess
 import sys
@@ -20,6 +20,7 @@ from mmdet_vild.visualization.open_vocabulary_visualizer import BASE_COLOR, NOVE
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
+DOCS = (Path(__file__).parents[2] / 'docs' / 'your_own_words.md').read_text()
 #: No window, no graphics card, and nothing that the browser itself would ask its makers for.
 SWITCHES = [
     *('--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'),
@@ -100,7 +101,15 @@ def pictures(world: StockWorld) -> list[Path]:
 @pytest.fixture(scope='module')
 def url(world: StockWorld, vild: Path, pictures: list[Path]) -> Iterator[str]:
     """The address that the tool prints when it is started as the docs say."""
-    config = vild.parent / 'vild_r18-mini_fpn_mini-lvis.py'
+    (command,) = re.findall(r'^    python (tools/web_demo.py(?:.*\\\n)*.*)$', DOCS, re.M)
+    for told, here in (
+        ('tools', OWN_TOOLS),
+        ('work_dirs/mini_lvis/vild', vild.parent),
+        ('iter_600.pth', vild.name),
+        ('data/mini_lvis/val2017/000000002800.jpg', pictures[2]),
+    ):
+        assert told in command
+        command = command.replace(told, str(here))
     (world.root / 'words.txt').write_text('red heart\nblue ring\n')
     log = world.root / 'web_demo.log'
     with socket.create_server(('127.0.0.1', 0)) as outside, log.open('w') as errors:
@@ -108,10 +117,7 @@ def url(world: StockWorld, vild: Path, pictures: list[Path]) -> Iterator[str]:
         proxy = 'http://{}:{}'.format(*outside.getsockname())
         proxies = {f'{kind}_proxy': proxy for kind in ('http', 'https', 'all')}
         server = subprocess.Popen(
-            [
-                *(sys.executable, OWN_TOOLS / 'web_demo.py', config, vild),
-                *('--examples', pictures[2]),
-            ],
+            [sys.executable, *shlex.split(command.replace('\\\n', ''))],
             cwd=world.root,
             env={
                 **os.environ,
@@ -119,7 +125,7 @@ def url(world: StockWorld, vild: Path, pictures: list[Path]) -> Iterator[str]:
                 'no_proxy': '127.0.0.1,localhost',
                 'CUDA_VISIBLE_DEVICES': '',
                 'PYTHONUNBUFFERED': '1',
-                'GRADIO_TEMP_DIR': str(world.root / 'gradio'),
+                'TMPDIR': str(world.root),
             },
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -137,11 +143,8 @@ def url(world: StockWorld, vild: Path, pictures: list[Path]) -> Iterator[str]:
             with pytest.raises(BlockingIOError):  # nobody called
                 outside.accept()
         finally:
-            server.send_signal(signal.SIGINT)
-            try:
-                server.wait(20)
-            finally:
-                server.kill()
+            server.kill()
+            server.wait()
 
 
 @pytest.fixture(scope='module')
@@ -210,7 +213,7 @@ def test_words_threshold_and_errors(visitor: Visitor, pictures: list[Path], expe
     assert head[:4] == ['word', 'score', 'text', 'objectness']
     # its one branch gives the whole score, and another word has the next best
     word, score, text, _, others, _ = visitor.rows()[0]
-    assert text == score and re.fullmatch(r'.+ \d+\.\d, .+ \d+\.\d', others) and word not in others
+    assert text == score and re.fullmatch(r'.+ \d+\.\d\n.+ \d+\.\d', others) and word not in others
 
     rows = expected(pictures[0], WORDS, threshold)
     visitor.ask(*WORDS)
