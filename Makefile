@@ -1,6 +1,7 @@
 # The commands of the README; CI calls the same ones.
 #
 #   make demo [SEED=n] [CATEGORIES=FILE]   ViLD on a small world, from nothing to a table and pictures
+#   make web-demo [SEED=n] [...]           the same, then its detector in a browser, with your own words
 #   make demo-full                         every method over three seeds, into docs/mini_lvis.md
 #   make test                              lint and all tests, on both families of packages
 #   make env | env-onedl | env-tf | lint | clean
@@ -10,7 +11,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help env env-onedl env-tf test lint demo demo-full clean
+.PHONY: help env env-onedl env-tf test lint demo web-demo demo-full clean
 
 VENV := .venv
 VENV_ONEDL := .venv-onedl
@@ -49,6 +50,11 @@ $(VENV)/.installed: $(PACKAGING) requirements/openmmlab.txt
 	$(PIP) install -c requirements/openmmlab.txt -e '.[openmmlab,test]' mmpretrain
 	@touch $@
 
+# Gradio for tools/web_demo.py, and what drives a browser in its test.
+$(VENV)/.web $(VENV)/.web-test: $(VENV)/.installed
+	$(PIP) install -q -c requirements/openmmlab.txt -e '.[openmmlab,$(@F:.%=%)]'
+	@touch $@
+
 # The second environment starts as hard links to the first, so torch is there once; pip
 # replaces files rather than writing into them.
 $(VENV_ONEDL)/.installed: $(VENV)/.installed requirements/onedl.txt
@@ -74,12 +80,15 @@ lint: env
 	$(IN_ENV) -m ruff check .
 	$(IN_ENV) -m ruff format --check .
 
-test: lint env-onedl env-tf
+test: lint env-onedl env-tf $(VENV)/.web-test
 	tf=$(CURDIR)/$(VENV_TF)/bin/python; if [ -e $$tf ]; then export VILD_TF_PYTHON=$$tf; fi; \
 	$(IN_ENV) -m pytest $(TWO_AT_A_TIME) && $(IN_ENV_ONEDL) -m pytest $(TWO_AT_A_TIME) -m onedl
 
 demo: env
 	$(IN_ENV) tools/mini_lvis/demo.py $(DEMO_ARGS)
+
+web-demo: $(VENV)/.web
+	$(IN_ENV) tools/mini_lvis/demo.py $(DEMO_ARGS) --web
 
 demo-full: env
 	$(IN_ENV) tools/mini_lvis/demo_full.py $(if $(CATEGORIES),--categories "$(CATEGORIES)")

@@ -1,6 +1,8 @@
 """Threads, property tests, and what the machine must have for some of the tests."""
 
 import os
+import shutil
+from importlib.util import find_spec
 
 # Before anything imports torch: two busy-waiting thread pools on two cores are slower than one.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
@@ -30,9 +32,25 @@ def _missing_path(variable: str, what: str) -> str:
     return ''
 
 
+def find_browser() -> str | None:
+    """The browser that the tests of the web page drive."""
+    names = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable')
+    return os.environ.get('VILD_BROWSER') or next(filter(None, map(shutil.which, names)), None)
+
+
+def _missing_browser() -> str:
+    for package in ('gradio', 'playwright'):
+        if find_spec(package) is None:
+            return f'{package} is not installed; pip install -e ".[web-test]"'
+    if os.environ.get('VILD_BROWSER'):
+        return _missing_path('VILD_BROWSER', 'Chromium or Chrome, a file')
+    return '' if find_browser() else 'no Chromium or Chrome on PATH; VILD_BROWSER may name one'
+
+
 # marker: a function that returns why its tests cannot run here, or ''. Who sets a variable wants
 # these tests to run: a path that does not exist fails.
 REQUIREMENTS = {
+    'browser': _missing_browser,
     'gpu': _missing_gpu,
     'weights': lambda: _missing_path('VILD_CLIP_WEIGHTS', "OpenAI's CLIP ViT-B/32, a file"),
     'dataset': lambda: _missing_path('VILD_LVIS_DIR', 'the folder of LVIS v1'),
@@ -46,3 +64,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker, missing in REQUIREMENTS.items():
         if item.get_closest_marker(marker) and (reason := missing()):
             pytest.skip(reason)
+
+
+@pytest.fixture(scope='session')
+def browser_path() -> str:
+    """The browser; for tests with the marker ``browser``."""
+    return find_browser()

@@ -1,6 +1,6 @@
 """Pictures: MMDetection's visualizer, for many words of which some are novel."""
 
 from .label_layout import place_labels
-from .open_vocabulary_visualizer import OpenVocabularyVisualizer
+from .open_vocabulary_visualizer import PARTS, STAR, OpenVocabularyVisualizer
 
-__all__ = ['OpenVocabularyVisualizer', 'place_labels']
+__all__ = ['PARTS', 'STAR', 'OpenVocabularyVisualizer', 'place_labels']

@@ -157,9 +157,10 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
             )
             instances = instances[nms(boxes.float(), scores.float(), self.max_iou)]
         words = _words(instances, classes)
-        names = [self._marked(word) for word in words]
+        novel = self._are_novel(instances, words)
+        names = [STAR + word if marked else word for word, marked in zip(words, novel, strict=True)]
         if 'base_classes' in self.dataset_meta:
-            colors = [NOVEL_COLOR if self._is_novel(word) else BASE_COLOR for word in words]
+            colors = [NOVEL_COLOR if marked else BASE_COLOR for marked in novel]
         else:
             colors = _colors(palette, instances)
 
@@ -289,6 +290,12 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
     def _marked(self, name: str) -> str:
         """A name as it is drawn."""
         return STAR + name if self._is_novel(name) else name
+
+    def _are_novel(self, instances: InstanceData, words: list[str]) -> list[bool]:
+        """Of each instance; a detector knows its words better than their names tell."""
+        if 'novel' in instances and 'base_classes' in self.dataset_meta:
+            return [bool(novel) for novel in instances.novel]
+        return [self._is_novel(word) for word in words]
 
     def _is_novel(self, name: str) -> bool:
         base = self.dataset_meta.get('base_classes')

@@ -49,7 +49,7 @@ def world(root: Path) -> pipeline.World:
 
 def test_demo(root: Path, capfd: pytest.CaptureFixture) -> None:
     made = world(root)
-    demo.show(made, demo.run(made))
+    drawn = demo.show(made, demo.run(made))
     printed = capfd.readouterr().out
     assert re.findall(r'^\[ *\d+:\d\d\] (.*)$', printed, re.M) == STEPS
     # each command can be copied: it names the data, and the stock tools
@@ -72,6 +72,10 @@ def test_demo(root: Path, capfd: pytest.CaptureFixture) -> None:
     for picture in pictures:
         assert str(picture) in printed
         assert cv2.imread(str(picture)).std() > 10
+    python, tool, config, checkpoint, option, *examples = demo.web_command(made, drawn)
+    assert python == sys.executable and Path(tool).name == 'web_demo.py' and len(examples) == 6
+    assert option == '--examples' and checkpoint.endswith('work/vild/iter_2.pth')
+    assert all(Path(file).is_file() for file in (tool, config, checkpoint, *examples))
 
 
 def test_demo_full_goes_on_from_the_demo(root: Path, capfd: pytest.CaptureFixture) -> None:

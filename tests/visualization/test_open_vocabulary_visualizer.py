@@ -65,6 +65,16 @@ def test_novel_words_are_marked() -> None:
     assert not np.array_equal(picture[110, 30], [128] * 3) and (picture[135, 30] == 128).all()
 
 
+def test_detector_says_what_is_novel() -> None:
+    """'puss / cat' is the base category cat; a text-embedding file says itself what is novel."""
+    visualizer = Recorder()
+    novel = torch.tensor([False, True, True])
+    picture = draw(visualizer, found(label_names=['puss', 'dog', 'x'], novel=novel), draw_gt=False)
+    assert visualizer.texts == ['puss 81.2', '★ dog 90.0']
+    assert np.abs(picture[130, 20].astype(int) - BASE_COLOR).max() < 30
+    assert np.abs(picture[130, 90].astype(int) - NOVEL_COLOR).max() < 30
+
+
 @pytest.mark.parametrize(
     'meta, words, expected',
     [

@@ -8,6 +8,9 @@ after an interruption: it goes on where it stopped.
 """
 
 import argparse
+import os
+import shlex
+import sys
 from pathlib import Path
 
 import pipeline
@@ -31,6 +34,9 @@ def main() -> None:
     )
     parser.add_argument('--data', type=Path, help='folder of the data (default: data/mini_lvis...)')
     parser.add_argument('--work', type=Path, help='folder of the results (default: work_dirs/...)')
+    parser.add_argument(
+        '--web', action='store_true', help='then show ViLD and some test pictures in a web page'
+    )
     args = parser.parse_args()
 
     name = pipeline.world_name(args.seed, args.categories)
@@ -41,8 +47,12 @@ def main() -> None:
         args.work or Path('work_dirs') / name,
     )
     print('About 16 minutes on two CPU cores; run it again if it is interrupted.', flush=True)
-    show(world, run(world))
+    pictures = show(world, run(world))
     world.steps.print_total()
+    if args.web:
+        command = web_command(world, pictures)
+        print(f'  $ {shlex.join(command)}', flush=True)
+        os.execv(sys.executable, command)
 
 
 def run(world: pipeline.World) -> dict[str, Path]:
@@ -62,8 +72,8 @@ def run(world: pipeline.World) -> dict[str, Path]:
     }
 
 
-def show(world: pipeline.World, tested: dict[str, Path]) -> None:
-    """Evaluate what :func:`run` returned; print the table and draw the pictures."""
+def show(world: pipeline.World, tested: dict[str, Path]) -> list[Path]:
+    """Evaluate what :func:`run` returned; print the table, draw the pictures and return them."""
     rows = {m: report.evaluate_method(world.data, folder) for m, folder in tested.items()}
     report.save(rows, world.work / 'results.json')
     pictures = draw_pictures(world.data, tested, world.work / 'pictures')
@@ -74,6 +84,16 @@ def show(world: pipeline.World, tested: dict[str, Path]) -> None:
     print('The test pictures with most novel objects, as annotated and as detected:')
     for picture in pictures:
         print(f'  {picture}')
+    return pictures
+
+
+def web_command(world: pipeline.World, pictures: list[Path]) -> list[str]:
+    """The command of the web page on ViLD, with the test pictures that :func:`show` returned."""
+    (config,) = (world.work / 'vild').glob('*.py')
+    examples = [world.data / 'val2017' / f'{picture.stem}.jpg' for picture in pictures]
+    tool = pipeline.HERE.parent / 'web_demo.py'
+    parts = [sys.executable, tool, config, world.checkpoint('vild'), '--examples', *examples]
+    return [str(part) for part in parts]
 
 
 if __name__ == '__main__':

@@ -1,0 +1,314 @@
+"""The page of tools/web_demo.py, used by visitors with a real browser."""
+
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from mmdet.apis import inference_detector, init_detector
+from mmdet.structures import DetDataSample
+from stock_world import OWN_TOOLS, StockWorld
+
+from mmdet_vild.visualization.open_vocabulary_visualizer import BASE_COLOR, NOVEL_COLOR
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
+
+DOCS = (Path(__file__).parents[2] / 'docs' / 'your_own_words.md').read_text()
+#: No window, no graphics card, and nothing that the browser itself would ask its makers for.
+SWITCHES = [
+    *('--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'),
+    *('--disable-background-networking', '--disable-component-update', '--disable-sync'),
+]
+WORDS = ['red heart', 'whale']
+
+
+class Visitor:
+    """Someone who has opened the page."""
+
+    def __init__(self, browser, url: str, width: int = 1280) -> None:
+        self.page = browser.new_context(viewport=dict(width=width, height=900)).new_page()
+        self.page.set_default_timeout(30_000)
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        self.page.on('request', lambda request: self.requests.append(request.url))
+        self.page.on('pageerror', lambda error: self.complaints.append(str(error)))
+        self.page.on('dialog', lambda dialog: self.complaints.append(dialog.message))
+        self.page.goto(url)
+        self.page.locator('#detect').wait_for()
+
+    def upload(self, picture: Path) -> None:
+        """Choose a picture, and wait until the page shows it."""
+        self.page.locator('#picture input[type=file]').set_input_files(picture)
+        self.page.locator('#picture img').wait_for()
+
+    def set_threshold(self, percent: int) -> None:
+        """Type it, which asks at once."""
+        self.forget()
+        self.page.locator('#threshold input[type=number]').fill(str(percent))
+
+    def begin(self, threshold: int, picture: Path) -> None:
+        """Set the threshold, which asks in vain, and choose a picture."""
+        self.set_threshold(threshold)
+        self.wait_for('there is no picture')
+        self.upload(picture)
+        self.page.locator('.message').wait_for(state='detached')
+
+    def ask(self, *words: str) -> None:
+        """Type words, and press the button."""
+        self.forget()
+        self.page.locator('#words textarea').fill(' . '.join(words))
+        self.page.locator('#detect').click()
+
+    def forget(self) -> None:
+        """The message of now is not the one to wait for next."""
+        self.page.evaluate(
+            "document.querySelectorAll('.message').forEach(e => e.classList.add('old'))"
+        )
+
+    def wait_for(self, message: str) -> None:
+        """Wait for an answer; it must be this one."""
+        new = self.page.locator('.message:not(.old)')
+        new.wait_for()
+        assert message in new.inner_text()
+
+    def rows(self) -> list[list[str]]:
+        """The texts of the cells of the table."""
+        rows = self.page.locator('#found tr:has(td)')
+        return [row.locator('td').all_inner_texts() for row in rows.all()]
+
+    def drawn(self) -> np.ndarray:
+        """The picture with the detections, RGB."""
+        source = self.page.locator('#drawn img').get_attribute('src')
+        content = np.frombuffer(self.page.request.get(source).body(), np.uint8)
+        return cv2.imdecode(content, cv2.IMREAD_COLOR)[..., ::-1]
+
+    def shows_nothing(self) -> bool:
+        return not self.rows() and not self.page.locator('#drawn img').count()
+
+
+@pytest.fixture(scope='module')
+def pictures(world: StockWorld) -> list[Path]:
+    return sorted((world.data / 'val2017').glob('*.jpg'))
+
+
+@pytest.fixture(scope='module')
+def url(world: StockWorld, vild: Path, pictures: list[Path]) -> Iterator[str]:
+    """The address that the tool prints when it is started as the docs say."""
+    (command,) = re.findall(r'^    python (tools/web_demo.py(?:.*\\\n)*.*)$', DOCS, re.M)
+    for told, here in (
+        ('tools', OWN_TOOLS),
+        ('work_dirs/mini_lvis/vild', vild.parent),
+        ('iter_600.pth', vild.name),
+        ('data/mini_lvis/val2017/000000002800.jpg', pictures[2]),
+    ):
+        assert told in command
+        command = command.replace(told, str(here))
+    (world.root / 'words.txt').write_text('red heart\nblue ring\n')
+    log = world.root / 'web_demo.log'
+    with socket.create_server(('127.0.0.1', 0)) as outside, log.open('w') as errors:
+        # Whatever it asks of other machines comes here.
+        proxy = 'http://{}:{}'.format(*outside.getsockname())
+        proxies = {f'{kind}_proxy': proxy for kind in ('http', 'https', 'all')}
+        server = subprocess.Popen(
+            [sys.executable, *shlex.split(command.replace('\\\n', ''))],
+            cwd=world.root,
+            env={
+                **os.environ,
+                **proxies,
+                'no_proxy': '127.0.0.1,localhost',
+                'CUDA_VISIBLE_DEVICES': '',
+                'PYTHONUNBUFFERED': '1',
+                'TMPDIR': str(world.root),
+            },
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+        try:
+            printed = ''
+            while 'Running on local URL' not in printed:
+                line = server.stdout.readline()
+                assert line, printed + log.read_text()
+                printed += line
+            (address,) = re.findall(r'http://127\.0\.0\.1:\d+', printed)
+            yield address
+            outside.setblocking(False)
+            with pytest.raises(BlockingIOError):  # nobody called
+                outside.accept()
+        finally:
+            server.kill()
+            server.wait()
+
+
+@pytest.fixture(scope='module')
+def browser(browser_path: str) -> Iterator:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # With a new profile, which is empty.
+        browser = playwright.chromium.launch(executable_path=browser_path, args=SWITCHES)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visitor(browser, url: str) -> Iterator[Visitor]:
+    visitor = Visitor(browser, url)
+    yield visitor
+    assert all(asked.startswith((url, 'data:', 'blob:')) for asked in visitor.requests)
+    assert not visitor.complaints
+    visitor.page.context.close()
+
+
+@pytest.fixture(scope='module')
+def expected(world: StockWorld, vild: Path):
+    """What MMDetection's own inference finds, as the rows of the table begin, and its boxes."""
+    config = vild.parent / 'vild_r18-mini_fpn_mini-lvis.py'
+    model = init_detector(str(config), str(vild), device='cpu')
+
+    def detect(picture: Path, words: list[str] | None, threshold: int) -> list[tuple]:
+        sample: DetDataSample = inference_detector(model, str(picture), None, words, True)
+        found = sample.pred_instances
+        rows = [
+            (
+                ('★ ' if found.novel[i] else '') + found.label_names[i],
+                f'{100 * found.scores[i]:.1f}',
+                ', '.join(str(int(x)) for x in found.bboxes[i].round()),
+            )
+            for i in found.scores.argsort(descending=True).tolist()
+            if found.scores[i] >= threshold / 100
+        ]
+        assert rows
+        return rows
+
+    return detect
+
+
+def percent(row: tuple) -> int:
+    """A threshold that this row of ``expected`` is above."""
+    return int(float(row[1]))
+
+
+def shown(visitor: Visitor) -> list[tuple]:
+    return [(row[0], row[1], row[-1]) for row in visitor.rows()]
+
+
+def test_words_threshold_and_errors(visitor: Visitor, pictures: list[Path], expected) -> None:
+    """One visit: the vocabulary, words, the threshold, wrong words, and no picture any more."""
+    rows = expected(pictures[0], WORDS, 0)
+    threshold, higher = percent(rows[9]), percent(rows[1])
+    assert threshold < higher
+    visitor.begin(threshold, pictures[0])
+    visitor.ask()
+    visitor.wait_for('found')
+    assert shown(visitor) == expected(pictures[0], None, threshold)
+    head = visitor.page.locator('#found th').all_inner_texts()
+    assert head[:4] == ['word', 'score', 'text', 'objectness']
+    # its one branch gives the whole score, and another word has the next best
+    word, score, text, _, others, _ = visitor.rows()[0]
+    assert text == score and re.fullmatch(r'.+ \d+\.\d\n.+ \d+\.\d', others) and word not in others
+
+    rows = expected(pictures[0], WORDS, threshold)
+    visitor.ask(*WORDS)
+    visitor.wait_for(f'{len(rows)} found, {len(rows)} of them novel')
+    assert shown(visitor) == rows
+    check_picture(visitor.drawn(), pictures[0], rows[0])
+
+    visitor.set_threshold(higher)
+    visitor.wait_for('found')
+    assert shown(visitor) == expected(pictures[0], WORDS, higher) != rows
+    visitor.forget()
+    visitor.page.locator('#threshold input[type=range]').press('End')
+    visitor.wait_for('nothing found with a score of 100% or more')
+    assert not visitor.rows()
+    check_picture(visitor.drawn(), pictures[0], None)
+    visitor.set_threshold(10)
+    visitor.wait_for('found')
+
+    for words, complaint in (
+        (['cat', 'Cat'], 'words 1 and 2 of 2 are the same'),
+        (['cat', '', 'dog'], 'is empty'),
+        (['word ' * 50], 'more than the 20 tokens'),
+        ([f'word {i}' for i in range(101)], 'there are 101 words'),
+    ):
+        visitor.ask(*words)
+        visitor.wait_for(complaint)
+        assert visitor.shows_nothing(), complaint
+
+    # never a file of the server, and never a part of the page
+    for word in ('words.txt', '<u>'):
+        visitor.ask(word)
+        visitor.page.locator('#found td', has_text=f'★ {word}').first.wait_for()
+        assert {row[0] for row in visitor.rows()} == {f'★ {word}'}
+
+    # what is shown belongs to the picture beside it
+    visitor.page.get_by_label('Remove Image').click()
+    visitor.page.locator('#found tr').first.wait_for(state='detached')
+    assert visitor.shows_nothing() and not visitor.page.locator('#message').inner_text()
+
+
+def check_picture(drawn: np.ndarray, file: Path, best: tuple | None) -> None:
+    """The best detection has a box in its colour; the picture is as it was where nothing is."""
+    factor = 6  # 128 pixels, enlarged to 720 or more
+    plain = cv2.resize(
+        cv2.imread(str(file))[..., ::-1], None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC
+    )
+    assert drawn.shape == plain.shape
+    same = (np.abs(drawn.astype(int) - plain).max(2) < 40).mean()
+    if best is None:
+        assert same > 0.99
+        return
+    assert 0.2 < same < 0.99
+    x1, y1, x2, y2 = (factor * int(x) for x in best[-1].split(', '))
+    near = np.abs(drawn.astype(int) - (NOVEL_COLOR if best[0][0] == '★' else BASE_COLOR)).max(2)
+    # One of three sides is not under labels. The table has rounded boxes.
+    sides = [
+        near[y1:y2, max(x1 - 8, 0) : x1 + 8].min(1),
+        near[y1:y2, x2 - 8 : x2 + 8].min(1),
+        near[y2 - 8 : y2 + 8, x1:x2].min(0),
+    ]
+    assert max((side < 40).mean() for side in sides) > 0.9
+
+
+def test_two_visitors_at_once(
+    visitor: Visitor, browser, url: str, pictures: list[Path], expected
+) -> None:
+    """Each gets the answer to the own question; the second has a narrow telephone."""
+    other = Visitor(browser, url, width=400)
+    answers = {}
+    for guest, picture, words in (
+        (visitor, pictures[0], WORDS),
+        (other, pictures[1], ['blue circle']),
+    ):
+        threshold = percent(expected(picture, words, 0)[4])
+        answers[guest] = words, expected(picture, words, threshold)
+        guest.begin(threshold, picture)
+    for guest, (words, _) in answers.items():
+        guest.ask(*words)
+    for guest, (_, rows) in answers.items():
+        guest.wait_for(f'{len(rows)} found')
+        assert shown(guest) == rows
+    assert other.page.evaluate('document.scrollingElement.scrollWidth') <= 400
+    # a file that only has the name of a picture
+    broken = pictures[0].parents[2] / 'broken.jpg'
+    broken.write_text('no picture')
+    other.page.get_by_label('Remove Image').click()
+    other.upload(broken)
+    other.ask()
+    other.wait_for('the picture cannot be read')
+    # a picture that the page offers
+    other.page.get_by_label('Remove Image').click()
+    other.page.locator('.gallery img, .gallery-item img').first.click()
+    other.page.locator('#picture img').wait_for()
+    other.ask(*WORDS)
+    rows = expected(pictures[2], WORDS, threshold)
+    other.wait_for(f'{len(rows)} found')
+    assert shown(other) == rows
+    other.page.context.close()
