@@ -13,16 +13,19 @@ AROUND = 10
 
 
 def check_image(image: dict, folder: str, where: str) -> None:
-    """Refuse an image without a size or a name of a file.
+    """Refuse an image without an id, a size or the name of a file.
 
     Args:
-        image: ``height``, ``width`` and ``file_name``.
+        image: ``id``, ``height``, ``width`` and ``file_name``.
         folder: What the file name is put after.
         where: What to call it in errors.
 
     Raises:
         ValueError: One of them is something else.
     """
+    img_id = image['id']
+    if not isinstance(img_id, (Real, str)) or img_id != img_id:  # NaN
+        raise ValueError(f'{where} has the id {_shown(img_id)}; expected a number or a text')
     for key in ('height', 'width'):
         value = image[key]
         if not isinstance(value, Real) or not 0 < value <= FARTHEST:

@@ -169,8 +169,10 @@ class OpenVocabularyMixin:
                 check_mask(instance['mask'], data_info['height'], data_info['width'], where)
         try:
             sample = self.pipeline(data_info)
-        except cv2.error as error:
-            raise ValueError(f'{data_info["img_path"]} cannot be prepared: {error}') from error
+        except (AssertionError, cv2.error) as error:  # how mmcv refuses what is no image
+            raise ValueError(
+                f'{data_info["img_path"]}, named in {self.ann_file}, cannot be prepared: {error}'
+            ) from error
         loaded = data_info.get('ori_shape')  # written there by LoadImageFromFile
         annotated = (data_info['height'], data_info['width'])
         if loaded is not None and tuple(loaded) != annotated:

@@ -62,11 +62,12 @@ def test_boxes_that_are_refused(box):
 
 @pytest.mark.parametrize(
     'change',
-    [dict(height=0), dict(width='6'), dict(width=float('inf')), dict(file_name=None),
+    [dict(id=None), dict(id=float('nan')), dict(height=0), dict(width='6'),
+     dict(width=float('inf')), dict(file_name=None),
      dict(file_name='a\0b'), dict(file_name='\ud800'), dict(file_name='http://host/a.jpg')],
 )  # fmt: skip
 def test_images_that_are_refused(change):
-    image = dict(height=4, width=6.0, file_name='a/é.jpg')
+    image = dict(id=3, height=4, width=6.0, file_name='a/é.jpg')
     check_image(image, 'data', 'image 3')
     check_image(image | dict(file_name='s3://a'), '', 'image 3')
     with pytest.raises(ValueError, match='image 3 (has|names) .*; expected'):
