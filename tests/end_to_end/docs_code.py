@@ -108,6 +108,8 @@ class Clone:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        #: dict[str, Run]: The pages that were run.
+        self.runs: dict[str, Run] = {}
         for name in ('configs', 'tools'):
             shutil.copytree(ROOT / name, folder / name)
         programs = folder / '.venv' / 'bin'
@@ -143,23 +145,28 @@ class Clone:
             page: Path in the project.
             adapted: What is replaced before: regular expressions, and their replacements. Each
                 must occur.
-            inserted: Python to run before the block that contains a text.
+            inserted: Python to run where a text begins.
 
         Raises:
             AssertionError: A block failed, or something to adapt is not on the page.
         """
-        pieces, unused = [], {text for text, _ in adapted} | set(inserted or ())
+        pieces, unused = [], {text for text, _ in adapted} | set(inserted or {})
         for block in blocks(page):
-            code = block.code
-            for text, extra in (inserted or {}).items():
+            parts = [block]
+            for text, code in (inserted or {}).items():
                 if text in block.code:
+                    before, after = parts.pop().code.split(text)
+                    extra = block._replace(language='python', file='', code=code)
+                    parts += [block._replace(code=before), extra, block._replace(code=text + after)]
                     unused.discard(text)
-                    pieces.append(Block(page, block.line, 'python', '', extra)._asdict())
-            for pattern, replacement in adapted:
-                code, count = re.subn(pattern, replacement, code, flags=re.M)
-                if count:
-                    unused.discard(pattern)
-            pieces.append(block._replace(code=code)._asdict())
+            for part in parts:
+                if not (code := part.code):
+                    continue
+                for pattern, replacement in adapted:
+                    code, count = re.subn(pattern, replacement, code, flags=re.M)
+                    if count:
+                        unused.discard(pattern)
+                pieces.append(part._replace(code=code)._asdict())
         assert not unused, f'{page} has nothing to adapt where {unused} is expected'
         (self.folder / 'pieces.json').write_text(json.dumps(pieces))
         with socket.socket() as probe:
@@ -182,6 +189,7 @@ class Clone:
             f'{run.printed[-1][0] if printed else page} failed\n{done.stdout[-8000:]}'
         )
         assert len(printed) == len(pieces)
+        self.runs[page] = run
         return run
 
     def stop(self) -> None:
@@ -201,8 +209,9 @@ class Run:
 
     def of(self, text: str) -> str:
         """The output of the one block that contains a text."""
-        (output,) = (output for block, output in self.printed if text in block.code)
-        return output
+        found = [(block, output) for block, output in self.printed if text in block.code]
+        assert len(found) == 1, f'{text!r} is in {len(found)} blocks: {[str(b) for b, _ in found]}'
+        return found[0][1]
 
     def calls(self, text: str) -> list[dict]:
         """What each call of a ``DetInferencer`` detected in the block that contains a text."""

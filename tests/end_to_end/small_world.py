@@ -20,8 +20,6 @@ import mmdet_vild  # noqa: F401
 from mmdet_vild.teacher import OpenCLIPTeacher
 
 SIZE = 96
-#: LVIS's and the demo's number of categories -> that of the world's.
-CATEGORIES = {1203: 5, 38: 5}
 #: In place of the settings of any dict of a config that has this ``type``.
 SMALL = {
     'Resize': dict(scale=(SIZE, SIZE)),
@@ -30,17 +28,24 @@ SMALL = {
     'RandomResize': dict(scale=(SIZE, SIZE), ratio_range=(1.0, 1.2)),
     'RandomCrop': dict(crop_size=(SIZE, SIZE)),
     'BatchFixedSizePad': dict(size=(SIZE, SIZE)),
-    'ResNet': dict(base_channels=8),
-    'EpochBasedTrainLoop': dict(max_epochs=1, val_interval=2),
+    'EpochBasedTrainLoop': dict(max_epochs=1, val_begin=2),
     'IterBasedTrainLoop': dict(max_iters=2),
     'LoggerHook': dict(interval=1),
     'OpenCLIPTeacher': dict(autocast=None),  # float16 is for GPUs
     'CLIPCropEmbedding': dict(max_proposals=8),
 }
-#: In place of a width of 256, which these keys have in common.
-WIDTH, WIDTHS = 16, ('in_channels', 'out_channels', 'feat_channels', 'conv_out_channels')
+#: In place of the settings of these names that have these values.
+WIDTHS = {
+    ('in_channels', 256): 16,
+    ('out_channels', 256): 16,
+    ('feat_channels', 256): 16,
+    ('conv_out_channels', 256): 16,
+    ('fc_out_channels', 1024): 32,
+    ('num_classes', 1203): 5,
+    ('num_classes', 38): 5,
+}
 #: In place of the settings of these names.
-SIZES = dict(num_workers=0, persistent_workers=False, fc_out_channels=32, backend='gloo')
+SIZES = dict(num_workers=0, persistent_workers=False, backend='gloo')
 #: CLIP's names that the docs use.
 MODELS = ('ViT-B-32-quickgelu', 'ViT-L-14-quickgelu')
 fromfile, download = Config.fromfile, open_clip.factory.download_pretrained
@@ -54,16 +59,16 @@ def small(node):
             node[key] = small(value)
         if kind == 'SyncBN':  # which needs a GPU
             node['type'] = 'BN'
+        if 'fc_norm_cfg' in node:
+            node['fc_norm_cfg']['type'] = 'BN1d'
         if kind == 'Pretrained':
             node['checkpoint'] = str(nothing)
         for key, value in SIZES.items():
             if key in node:
                 node[key] = value
-        for key in WIDTHS:
-            if node.get(key) == 256:
-                node[key] = WIDTH
-        if node.get('num_classes') in CATEGORIES:
-            node['num_classes'] = CATEGORIES[node['num_classes']]
+        for (key, old), new in WIDTHS.items():
+            if node.get(key) == old:
+                node[key] = new
         return node
     if isinstance(node, list | tuple):
         return type(node)(small(value) for value in node)
@@ -73,9 +78,12 @@ def small(node):
 def small_config(*args, **kwargs) -> Config:
     """A config file's content, made small."""
     config = fromfile(*args, **kwargs)
+    if 'benchmarks' in sys.argv[0]:  # whose options say what is measured
+        return config
     small(config._cfg_dict)
     model = config.get('model', {})
-    if model.get('backbone', {}).get('type') == 'ResNet' and 'neck' in model:
+    if model.get('backbone', {}).get('type') == 'ResNet' and model.backbone.depth >= 50:
+        model.backbone.base_channels = 8
         model.neck.in_channels = [32, 64, 128, 256]
     if model.get('backbone', {}).get('type') == 'TFResNet':
         config.merge_from_dict(authors_network.CFG_OPTIONS)
@@ -87,7 +95,7 @@ def small_config(*args, **kwargs) -> Config:
         model.train_cfg.rpn_proposal.max_per_img = 50
         model.train_cfg.rcnn.sampler.num = 16
         model.test_cfg.rpn.max_per_img = 10
-        model.test_cfg.rcnn.max_per_img = 10
+        model.test_cfg.rcnn.max_per_img = min(model.test_cfg.rcnn.max_per_img, 50)
     return config
 
 

@@ -75,7 +75,6 @@ def serve(address: str) -> tuple[list[str], str, dict[str, str]]:
         request = connection.makefile('rb').read(struct.unpack('<q', size)[0])
         program = os.fork()
         if program:
-            global ARGS, T0; ARGS=json.loads(request)[0][:4]; T0=time.time()  # DEV
             supervise(program, connection)
         for standard, file in enumerate(files):
             os.dup2(file, standard)
@@ -90,9 +89,8 @@ def supervise(program: int, connection: socket.socket) -> None:
     for file in range(3):
         os.close(file)
     while True:
-        ended, status, usage = os.wait4(program, os.WNOHANG)  # DEV
+        ended, status = os.waitpid(program, os.WNOHANG)
         if ended:
-            open('/tmp/v/w_docs/cpu.log','a').write(f'{usage.ru_utime+usage.ru_stime:.2f} {time.time()-T0:.1f} {ARGS}\n')  # DEV
             connection.sendall(struct.pack('<i', os.waitstatus_to_exitcode(status)))
             os._exit(0)
         if select.select([connection], [], [], 0.02)[0]:  # closed: it has nothing else to say
