@@ -1,8 +1,8 @@
 """Run distributed training and testing on CPU.
 
 For: every mmengine of both families, with a CUDA-built torch on a machine without an
-accelerator. MMEngine selects a CUDA device and names device ids to
-``DistributedDataParallel`` even when the backend is gloo; both raise an error there.
+accelerator. MMEngine selects a CUDA device, started by torch's launcher or by Slurm, and names
+device ids to ``DistributedDataParallel``, even when the backend is gloo; both raise an error there.
 Nor does it end the process group, so that now and then a finished process aborts with
 "terminate called without an active exception": a thread of gloo frees a tensor while the
 interpreter is being torn down (https://github.com/pytorch/pytorch/pull/179291).
@@ -12,7 +12,9 @@ The patches act only where no accelerator is found, and the first only for gloo.
 import atexit
 import functools
 import gc
+from collections.abc import Callable
 
+import torch
 from mmengine.device import get_device
 from mmengine.dist import utils as dist_utils
 from mmengine.model import MMDistributedDataParallel
@@ -33,25 +35,35 @@ def end_process_group() -> None:
         torch_dist.destroy_process_group()
 
 
-def apply() -> None:
-    """Patch MMEngine's start of gloo and its model wrapper, where it is needed."""
-    if not needed():
-        return
-    init_dist = dist_utils._init_dist_pytorch
-    init_wrapper = MMDistributedDataParallel.__init__
+def without_device(init_dist: Callable) -> Callable:
+    """MMEngine's start of a launcher's processes, which selects no device for gloo."""
 
     @functools.wraps(init_dist)
     def init_dist_without_device(backend, init_backend='torch', **kwargs):
-        if backend == 'gloo' and init_backend == 'torch':
-            torch_dist.init_process_group(backend=backend, **kwargs)
-            atexit.register(end_process_group)
-        else:
+        if backend != 'gloo' or init_backend != 'torch':
+            return init_dist(backend, init_backend=init_backend, **kwargs)
+        set_device = torch.cuda.set_device
+        torch.cuda.set_device = lambda device: None
+        try:
             init_dist(backend, init_backend=init_backend, **kwargs)
+        finally:
+            torch.cuda.set_device = set_device
+        atexit.register(end_process_group)
+
+    return init_dist_without_device
+
+
+def apply() -> None:
+    """Patch MMEngine's starts of gloo and its model wrapper, where it is needed."""
+    if not needed():
+        return
+    for name in ('_init_dist_pytorch', '_init_dist_slurm'):
+        setattr(dist_utils, name, without_device(getattr(dist_utils, name)))
+    init_wrapper = MMDistributedDataParallel.__init__
 
     @functools.wraps(init_wrapper)
     def init_wrapper_without_device_ids(self, module, *args, **kwargs):
         kwargs.pop('device_ids', None)
         init_wrapper(self, module, *args, **kwargs)
 
-    dist_utils._init_dist_pytorch = init_dist_without_device
     MMDistributedDataParallel.__init__ = init_wrapper_without_device_ids
