@@ -18,6 +18,7 @@ pytestmark = pytest.mark.onedl
 def unpatched(monkeypatch: pytest.MonkeyPatch) -> None:
     for owner, name in (
         (dist_utils, '_init_dist_pytorch'),
+        (dist_utils, '_init_dist_slurm'),
         (MMDistributedDataParallel, '__init__'),
     ):
         function = getattr(owner, name)
@@ -33,23 +34,29 @@ def test_nothing_is_patched_on_an_accelerator(
     assert not hasattr(MMDistributedDataParallel.__init__, '__wrapped__')
 
 
+@pytest.mark.parametrize('launcher', ['pytorch', 'slurm'])
 def test_gloo_starts_without_a_device_and_nccl_as_before(
-    unpatched: None, monkeypatch: pytest.MonkeyPatch
+    unpatched: None, monkeypatch: pytest.MonkeyPatch, launcher: str
 ) -> None:
-    started = []
+    """MMEngine's own functions run, of which gloo's select no device."""
+    selected, started = [], []
     monkeypatch.setattr(cpu_distributed, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(cpu_distributed.atexit, 'register', lambda function: None)
+    monkeypatch.setattr(dist_utils.torch.cuda, 'set_device', selected.append)
+    monkeypatch.setattr(dist_utils.subprocess, 'getoutput', lambda command: 'node1')
     monkeypatch.setattr(
-        dist_utils, '_init_dist_pytorch', lambda backend, **_: started.append(('mmengine', backend))
+        dist_utils.torch_dist, 'init_process_group', lambda backend, **_: started.append(backend)
     )
-    monkeypatch.setattr(
-        cpu_distributed.torch_dist,
-        'init_process_group',
-        lambda backend, **_: started.append(('torch', backend)),
-    )
+    for name in ('RANK', 'LOCAL_RANK', 'SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'):
+        monkeypatch.setenv(name, '3')
+    monkeypatch.setenv('SLURM_NODELIST', 'node[1-2]')
+    for name in ('MASTER_ADDR', 'MASTER_PORT', 'WORLD_SIZE'):  # which it sets
+        monkeypatch.setenv(name, '1')
     cpu_distributed.apply()
-    dist_utils._init_dist_pytorch('gloo')
-    dist_utils._init_dist_pytorch('nccl')
-    assert started == [('torch', 'gloo'), ('mmengine', 'nccl')]
+    for backend in ('gloo', 'nccl'):
+        dist_utils.init_dist(launcher, backend)
+    assert started == ['gloo', 'nccl'] and selected == [3]
+    assert dist_utils.torch.cuda.set_device == selected.append
 
 
 def test_applying_twice_patches_once(unpatched: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,7 @@ WIDTHS = {
     ('fc_out_channels', 1024): 32,
     ('num_classes', 1203): 5,
     ('num_classes', 38): 5,
+    ('pad_size_divisor', 1024): 64,
 }
 #: In place of the settings of these names.
 SIZES = dict(num_workers=0, persistent_workers=False, backend='gloo')

@@ -198,8 +198,15 @@ def check_mini_lvis(run: Run, clone: Clone) -> None:
 
 
 def check_benchmarks(run: Run, clone: Clone) -> None:
-    rows = re.findall(r'^\| (Mask R-CNN|ViLD|ViLD-ensemble) \|', run.of('train_step.py'), re.M)
-    assert rows == ['Mask R-CNN', 'ViLD', 'ViLD-ensemble']
+    printed = run.of('train_step.py')
+    assert '8 sampled and 4 distillation RoIs' in printed
+    lines = [line for line in printed.splitlines() if line.startswith(('| Mask', '| ViLD'))]
+    rows = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
+    assert [row[0] for row in rows] == ['Mask R-CNN', 'ViLD', 'ViLD-ensemble']
+    for row in rows:
+        low, high = re.fullmatch(r'([\d.]+)-([\d.]+)', row.pop(3)).groups()
+        assert all(float(cell) > 0 for cell in [low, high, *row[1:]])
+    assert [rows[0][i] for i in (2, 4, 5)] == ['1.00'] * 3
     # Those that are no blocks are run by tests/tools/test_benchmarks.py; their options are there.
     text = (ROOT / 'docs/benchmarks.md').read_text()
     commands = re.findall(r'`[^`]*python (tools/benchmarks/\w+\.py)([^`]*)`', text)

@@ -19,24 +19,6 @@ import store_damage  # noqa: E402
 import teacher  # noqa: E402
 import train_step  # noqa: E402
 
-TINY = '--device cpu --batch-size 1 --image-size 64 --rounds 1 --warm-up 1 --rois 8 --regions 4'
-
-
-@pytest.mark.slow
-def test_train_step_prints_ratios(monkeypatch, capsys):
-    names = ('Mask R-CNN', 'ViLD-ensemble')
-    monkeypatch.setattr(train_step, 'COMPARISONS', {'2fc': ('a title', names)})
-    train_step.main([*TINY.split(), '--heads', '2fc'])
-    printed = capsys.readouterr().out
-    assert 'torch' in printed and '8 sampled and 4 distillation RoIs' in printed
-    lines = [line for line in printed.splitlines() if line.startswith(('| Mask', '| ViLD'))]
-    rows = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
-    assert [row[0] for row in rows] == list(names)
-    for row in rows:
-        low, high = re.fullmatch(r'([\d.]+)-([\d.]+)', row.pop(3)).groups()
-        assert all(float(cell) > 0 for cell in [low, high, *row[1:]])
-    assert [rows[0][i] for i in (2, 4, 5)] == ['1.00'] * 3
-
 
 def test_both_comparisons_start_from_the_stock_config():
     for _, names in train_step.COMPARISONS.values():
