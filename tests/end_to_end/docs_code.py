@@ -16,7 +16,7 @@ from warm_python import WarmPython
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
-#: Language of a fenced block -> what becomes of it. An indented block is the shell's.
+#: Of fenced blocks. Indented ones are the shell's.
 LANGUAGES = ('bash', 'python', 'json')
 #: Separates, in what a page prints, the output of its blocks.
 MARK = '\x1e'

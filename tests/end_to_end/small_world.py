@@ -49,7 +49,7 @@ WIDTHS = {
 SIZES = dict(num_workers=0, persistent_workers=False, backend='gloo')
 #: CLIP's names that the docs use.
 MODELS = ('ViT-B-32-quickgelu', 'ViT-L-14-quickgelu')
-fromfile, download = Config.fromfile, open_clip.factory.download_pretrained
+fromfile = Config.fromfile
 
 
 def small(node):

@@ -1,7 +1,8 @@
 """All code in the README and the docs, run as it is printed but for what PAGES says.
 
-Downloads, CLIP's weights, 8 GPUs and Slurm are not at hand: small_world.py makes configs small and
-gives random weights the names of CLIP's, docs_code.py has what stands in for programs.
+LVIS, CLIP's weights, 8 GPUs and Slurm are not at hand: small_world.py makes configs small and gives
+random weights the names of CLIP's, docs_code.py has what stands in for programs, and ``clone`` below
+the data. A new page needs a line in PAGES; a block needs nothing, if it runs.
 """
 
 import json
@@ -43,7 +44,7 @@ class Page:
 
     Attributes:
         adapted: What is replaced: regular expressions, and their replacements.
-        inserted: Python to run before the block that contains a text.
+        inserted: Python to run where a text begins.
         check: Looks at what was run.
         after_readme: Whether it needs what the README's commands write.
         onedl: Whether to run it on both families of packages.
@@ -56,6 +57,7 @@ class Page:
     onedl: bool = False
 
 
+#: One epoch in place of 12 or 20, and two processes in place of 8.
 EPOCH = (r'/epoch_\d+\.pth', '/epoch_1.pth')
 GPUS = (r'(dist_\w+\.sh\s+\S+\s(?:\\\n)?(?:\s*\S+\.pth )?) *8\b', r'\g<1>2')
 
