@@ -1,8 +1,8 @@
 """All code in the README and the docs, run as it is printed but for what PAGES says.
 
 LVIS, CLIP's weights, 8 GPUs and Slurm are not at hand: small_world.py makes configs small and gives
-random weights the names of CLIP's, docs_code.py has what stands in for programs, and ``clone`` below
-the data. A new page needs a line in PAGES; a block needs nothing, if it runs.
+random weights the names of CLIP's, docs_code.py has what stands in for programs, and ``clone``
+below the data. A new page needs a line in PAGES; a block needs nothing, if it runs.
 """
 
 import json
