@@ -57,6 +57,7 @@ def clip_scores(detector: SmallDetector, words: np.ndarray | None = None) -> np.
 def test_own_words(detector: SmallDetector, fixed_boxes, monkeypatch) -> None:
     """Through the pipeline, as mmdet's inferencer asks for them; and what scores are made of."""
     monkeypatch.setitem(detector.model.roi_head.test_cfg, 'explain', 1)
+    monkeypatch.setitem(detector.model.roi_head.test_cfg, 'with_vocabulary', False)
     found = detector.predict(detector.sample(TWICE, text=['owl', 'blue ring'])).pred_instances
     words = detector.teacher.encode_categories(
         [dict(name=name, synonyms=[name], frequency='r') for name in ('owl', 'blue ring')]
