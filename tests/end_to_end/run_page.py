@@ -65,7 +65,7 @@ def main() -> None:
         print(MARK, end='', flush=True)
         if piece['file']:
             write_file(piece['file'], piece['code'])
-        else:
+        if not piece['file'] or piece['language'] == 'json':
             globals()[f'run_{piece["language"]}'](piece['code'], names)
 
 

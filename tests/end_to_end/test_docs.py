@@ -1,8 +1,8 @@
 """All code in the README and the docs, run as it is printed but for what PAGES says.
 
 LVIS, CLIP's weights, 8 GPUs and Slurm are not at hand: small_world.py makes configs small and gives
-random weights the names of CLIP's, docs_code.py has what stands in for programs, and ``clone``
-below the data. A new page needs a line in PAGES; a block needs nothing, if it runs.
+random weights the names of CLIP's, docs_code.py has what stands in for programs, and the fixture
+``clone`` the data. A new page needs a line in PAGES; a block needs nothing, if it runs.
 """
 
 import json
@@ -484,10 +484,15 @@ def test_every_page_is_listed() -> None:
     assert set(listed) == {str(path.relative_to(ROOT)) for path in ROOT.glob('docs/*.md')}
 
 
-def test_every_block_has_a_language() -> None:
-    for page in PAGES:
-        for block in blocks(page):
-            assert block.file or block.language in LANGUAGES, block
+def test_no_block_is_left_out() -> None:
+    """Each is in a language that is run, or a config that a command, or another config, names."""
+    found = [block for page in PAGES for block in blocks(page)]
+    for block in found:
+        assert block.language in LANGUAGES, f'{block} is in {block.language or "no language"}'
+        if block.file.endswith('.py'):
+            names = (block.file, f"'./{Path(block.file).name}'")
+            others = [other.code for other in found if other != block]
+            assert any(name in code for name in names for code in others), f'nothing runs {block}'
 
 
 @pytest.mark.parametrize(
