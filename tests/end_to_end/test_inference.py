@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
 from mmengine.config import Config
 from stock_world import CATEGORIES, StockWorld
@@ -91,3 +92,19 @@ def test_another_vocabulary(world: StockWorld, vild: Path) -> None:
     result = infer(world, folder / 'config.py', vild, image)
     assert result['classes'] == words
     assert max(result['labels']) >= len(CATEGORIES)
+
+
+def test_explained_pictures(world: StockWorld, vild: Path) -> None:
+    """The test tool draws what scores are made of: a column at the right of the two pictures."""
+    done = world.test(
+        *('vild', vild, 'explained'),
+        *('model.test_cfg.rcnn.explain=3', 'visualizer.explain=True'),
+        *('default_hooks.visualization.draw=True', 'default_hooks.visualization.score_thr=0'),
+        'default_hooks.visualization.test_out_dir=drawn',
+    )
+    assert 'lvis/bbox_AP: ' in done.stdout
+    drawn = list((world.work / 'explained').glob('*/drawn/*'))
+    assert len(drawn) == 7
+    for path in drawn:
+        height, width = cv2.imread(str(path)).shape[:2]
+        assert height == 512 and width > 1100  # 128 pixels, four times as large
