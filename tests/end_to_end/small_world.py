@@ -44,6 +44,8 @@ WIDTHS = {
     ('num_classes', 1203): 5,
     ('num_classes', 38): 5,
     ('pad_size_divisor', 1024): 64,
+    # Regions of a network so narrow look the same; all might be background, and rounded to nothing.
+    ('temperature', 0.01): 0.1,
 }
 #: In place of the settings of these names.
 SIZES = dict(num_workers=0, persistent_workers=False, backend='gloo')
