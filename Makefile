@@ -24,7 +24,7 @@ PACKAGING := setup.cfg pyproject.toml requirements/base.txt $(wildcard build_bac
 	mmdet_vild/compat/mmcv_ext_finder.py mmdet_vild/version.py
 
 # Every test has one core to itself; the tests of a file share what they prepare.
-TWO_AT_A_TIME := -n 2 --dist loadfile
+TWO_AT_A_TIME := -n 2 --dist loadfile --no-loadscope-reorder
 
 SEED ?= 0
 CATEGORIES ?=
