@@ -34,7 +34,7 @@ class Visitor:
 
     def __init__(self, browser, url: str, width: int = 1280) -> None:
         self.page = browser.new_context(viewport=dict(width=width, height=900)).new_page()
-        self.page.set_default_timeout(30_000)
+        self.page.set_default_timeout(120_000)
         self.requests: list[str] = []
         self.complaints: list[str] = []
         self.page.on('request', lambda request: self.requests.append(request.url))
