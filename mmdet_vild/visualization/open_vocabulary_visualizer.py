@@ -186,7 +186,9 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
         if len(instances):
             boxes = np.asarray(get_box_tensor(instances.bboxes), dtype=float).reshape(-1, 2, 2)
             # Within what mmengine takes for the picture; it warns of each box at the border.
-            boxes = boxes.clip(0, [width - 1, height - 1]).reshape(-1, 4)
+            boxes = boxes.clip(0, [width - 1, height - 1])
+            # Some coders swap the corners of a box of less than a pixel.
+            boxes = np.sort(boxes, axis=1).reshape(-1, 4)
             self.draw_bboxes(
                 boxes[order],
                 edge_colors=colors[order],

@@ -100,6 +100,14 @@ def test_one_of_detections_that_overlap() -> None:
         assert visualizer.texts == ['cat 20.0', 'dog 81.2', 'dog 90.0'][-expected:]
 
 
+def test_box_with_swapped_corners() -> None:
+    """As the authors' box coder gives, which counts pixels, for a box of less than one."""
+    visualizer, sample = Recorder(), found()
+    sample.pred_instances.bboxes[0] = torch.tensor([60, 140, 20.0, 100])
+    picture = draw(visualizer, sample, draw_gt=False)
+    np.testing.assert_array_equal(picture, draw(Recorder(), found(), draw_gt=False))
+
+
 def test_options_of_mmdet() -> None:
     picture = draw(Recorder(bbox_color=(250, 240, 0)), found(), draw_gt=False)
     assert np.abs(picture[130, 90].astype(int) - (250, 240, 0)).max() < 30
