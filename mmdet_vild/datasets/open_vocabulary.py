@@ -7,6 +7,8 @@ from typing import Any
 import cv2
 from mmengine.logging import MMLogger
 
+from mmdet_vild.vocabulary import repeated_names
+
 from .annotation_checks import check_box, check_image, check_mask
 from .clip_crop_embedding import CLIPCropEmbedding
 from .geometry import check_transforms, flatten_transforms
@@ -151,8 +153,7 @@ class OpenVocabularyMixin:
             raise ValueError(
                 f'{self.ann_file} has a category of the name {odd[0]!r}; expected a text'
             )
-        if len(set(names)) < len(names):
-            repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated := repeated_names(names):
             raise ValueError(f'{self.ann_file} names these categories more than once: {repeated}')
 
     def prepare_data(self, idx: int) -> Any:

@@ -7,7 +7,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .lazy_nms import lazy_multiclass_nms
+from .lazy_nms import lazy_detections
 
 
 def explained_detections(
@@ -41,18 +41,10 @@ def explained_detections(
         words.
     """
     # It expects a last column for background, and ignores it.
-    dets, labels, indices = lazy_multiclass_nms(
-        bboxes,
-        pad(scores, (0, 1)),
-        rcnn_test_cfg.score_thr,
-        rcnn_test_cfg.nms,
-        rcnn_test_cfg.max_per_img,
-        return_inds=True,
-    )
-    found = InstanceData(bboxes=dets[:, :4], scores=dets[:, 4], labels=labels)
+    found, indices = lazy_detections(bboxes, pad(scores, (0, 1)), rcnn_test_cfg)
     if not rcnn_test_cfg.get('explain'):
         return found
-    rows = indices // scores.shape[1]
+    rows, labels = indices // scores.shape[1], found.labels
     for field, part in parts.items():
         if part is not None:
             found.set_field(part[rows] if part.ndim == 1 else part[rows, labels], field)

@@ -98,16 +98,21 @@ def lazy_multiclass_nms(
 
 def lazy_detections(
     multi_bboxes: Tensor, multi_scores: Tensor, rcnn_test_cfg: ConfigType
-) -> InstanceData:
-    """What :func:`lazy_multiclass_nms` finds with the settings of ``test_cfg.rcnn``."""
-    dets, labels = lazy_multiclass_nms(
+) -> tuple[InstanceData, Tensor]:
+    """What :func:`lazy_multiclass_nms` finds with the settings of ``test_cfg.rcnn``.
+
+    Returns:
+        k detections, and their indices (k,) in the n * C scores.
+    """
+    dets, labels, indices = lazy_multiclass_nms(
         multi_bboxes,
         multi_scores,
         rcnn_test_cfg.score_thr,
         rcnn_test_cfg.nms,
         rcnn_test_cfg.max_per_img,
+        return_inds=True,
     )
-    return InstanceData(bboxes=dets[:, :4], scores=dets[:, 4], labels=labels)
+    return InstanceData(bboxes=dets[:, :4], scores=dets[:, 4], labels=labels), indices
 
 
 @MODELS.register_module()
@@ -130,4 +135,4 @@ class LazyNMSRoIHead(StandardRoIHead):
         if rcnn_test_cfg is None or not sum(map(len, rpn_results_list)):
             return super().predict_bbox(*arguments, rcnn_test_cfg, rescale)
         results = super().predict_bbox(*arguments, None, rescale)
-        return [lazy_detections(r.bboxes, r.scores, rcnn_test_cfg) for r in results]
+        return [lazy_detections(r.bboxes, r.scores, rcnn_test_cfg)[0] for r in results]

@@ -1,7 +1,7 @@
 """Category names, base / novel splits, prompt templates and text-embedding files."""
 
 from .asked_words import parse_words
-from .categories import is_novel, load_categories
+from .categories import is_novel, load_categories, repeated_names
 from .prompts import VILD_TEMPLATES, fill_templates, readable_name
 from .teacher_identity import knows_weights, same_teacher
 from .text_embeddings import TextEmbeddings
@@ -15,5 +15,6 @@ __all__ = [
     'load_categories',
     'parse_words',
     'readable_name',
+    'repeated_names',
     'same_teacher',
 ]

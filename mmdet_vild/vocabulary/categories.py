@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from .asked_words import split_synonyms
@@ -66,15 +68,14 @@ def load_categories(path: str) -> list[dict]:
             'file with a "categories" list, or a .txt file with one name a line'
         )
     categories = [_check(category, index, path) for index, category in enumerate(raw)]
-    names = [category['name'] for category in categories]
-    repeated = (
-        sorted({name for name in names if names.count(name) > 1})
-        if len(set(names)) < len(names)
-        else []
-    )
-    if repeated:
+    if repeated := repeated_names([category['name'] for category in categories]):
         raise ValueError(f'{path} names these categories more than once: {repeated}')
     return categories
+
+
+def repeated_names(names: Iterable[str]) -> list[str]:
+    """Those that occur more than once, sorted."""
+    return sorted(name for name, count in Counter(names).items() if count > 1)
 
 
 def _of_dataset_class(name: str) -> list[dict]:

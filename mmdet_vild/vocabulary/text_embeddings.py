@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .categories import repeated_names
+
 #: The kind of data and the number of dimensions of each.
 _FIELDS = {'embeddings': ('f', 2), 'names': ('U', 1), 'novel': ('b', 1), 'teacher': ('U', 0)}
 _NOT_KNOWN = '{"synonyms": [], "templates": []}'
@@ -47,8 +49,8 @@ class TextEmbeddings:
                 f'found {len(embeddings)} embeddings, {len(names)} names and a novel mask of '
                 f'shape {novel.shape}; expected one of each a category'
             )
-        if len(set(names)) < len(names):
-            raise ValueError(f'category names must be unique, found {_repeated(names)} repeatedly')
+        if repeated := repeated_names(names):
+            raise ValueError(f'category names must be unique, found {repeated} repeatedly')
         if self.synonyms and len(self.synonyms) != len(names):
             raise ValueError(
                 f'found synonyms of {len(self.synonyms)} categories, but {len(names)} names'
@@ -122,7 +124,3 @@ class TextEmbeddings:
                 f'{path} is not a text-embedding file ({error}); expected an .npz with '
                 f'{tuple(_FIELDS)}, as tools/encode_vocabulary.py writes it'
             ) from error
-
-
-def _repeated(names: tuple[str, ...]) -> list[str]:
-    return sorted({name for name in names if names.count(name) > 1})

@@ -16,13 +16,6 @@ from mmdet_vild.teacher import RegionEmbeddingExtractor
 pytestmark = pytest.mark.onedl
 
 
-@pytest.fixture(autouse=True, scope='module')
-def mmdet_scope():
-    """As in the stock tools: names in configs are looked up among mmdet's."""
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        yield
-
-
 class Extractor(RegionEmbeddingExtractor):
     """Only says what its embeddings are."""
 

@@ -11,7 +11,6 @@ from mmdet.registry import HOOKS
 from mmengine.dataset import BaseDataset, ClassBalancedDataset, RepeatDataset
 from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
-from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch.optim import SGD
 
@@ -28,13 +27,6 @@ pytestmark = pytest.mark.onedl
 
 NAMES = ('cat', 'dog', 'owl')
 RESIZE = dict(type='BatchSyncRandomResize', random_size_range=(64, 128))
-
-
-@pytest.fixture(autouse=True, scope='module')
-def mmdet_scope():
-    """As in the stock tools: names in configs are looked up among mmdet's."""
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        yield
 
 
 class Detector(BaseModel):

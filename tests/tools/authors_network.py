@@ -1,13 +1,21 @@
 """A narrow network of the authors': random weights as their checkpoints have them, and formulas."""
 
 import json
+import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from mmdet.registry import MODELS
+from mmdet.utils import register_all_modules
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from torch import Tensor, nn
 
+TOOLS = Path(__file__).parents[2] / 'tools' / 'model_converters'
 CATEGORIES, WIDTH, FC, EMBED_DIMS, STEM = 5, 8, 12, 6, 4
 BLOCKS = {50: (3, 4, 6, 3), 152: (3, 8, 36, 3)}
 #: What makes a config of configs/vild_official as narrow.
@@ -28,6 +36,25 @@ CFG_OPTIONS = {
     'model.roi_head.mask_head.in_channels': WIDTH,
     'model.roi_head.mask_head.conv_out_channels': WIDTH,
 }
+
+
+def run_converter(tool: str, *arguments: object) -> None:
+    """Run a tool of tools/model_converters in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(TOOLS))
+        patch.setattr(sys, 'argv', [tool, *map(str, arguments)])
+        runpy.run_path(str(TOOLS / tool), run_name='__main__')
+
+
+def load_converted(checkpoint: Path) -> tuple[nn.Module, Config]:
+    """The model of a checkpoint, by the config in it alone."""
+    register_all_modules()
+    state = torch.load(checkpoint, weights_only=True)
+    cfg = Config.fromstring(state['meta']['cfg'], file_format='.py')
+    model = revert_sync_batchnorm(MODELS.build(cfg.model))  # SyncBN needs a GPU
+    missing, unexpected = model.load_state_dict(state['state_dict'], strict=False)
+    assert not missing and not unexpected
+    return model.eval(), cfg
 
 
 def shapes(

@@ -3,7 +3,6 @@
 import copy
 import json
 import re
-import runpy
 import sys
 from pathlib import Path
 
@@ -11,7 +10,15 @@ import authors_network
 import numpy as np
 import pytest
 import torch
-from authors_network import CFG_OPTIONS, WIDTH, Reference, write_categories, write_npz
+from authors_network import (
+    CFG_OPTIONS,
+    WIDTH,
+    Reference,
+    load_converted,
+    run_converter,
+    write_categories,
+    write_npz,
+)
 from mmdet.apis import DetInferencer
 from mmdet.datasets import LVISV1Dataset
 from mmdet.registry import MODELS, TASK_UTILS, TRANSFORMS
@@ -19,7 +26,6 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
 
 from mmdet_vild import config_path
 from mmdet_vild.datasets import legacy_bilinear
@@ -27,7 +33,6 @@ from mmdet_vild.vocabulary import TextEmbeddings
 
 pytestmark = pytest.mark.onedl
 
-TOOLS = Path(__file__).parents[2] / 'tools' / 'model_converters'
 HEAD = 'frcnn_layer_0/fast_rcnn_head'
 
 
@@ -35,36 +40,19 @@ def config(method: str = 'vild_r50') -> str:
     return config_path(f'vild_official/{method}_fpn_tf_32xb8-lsj-180k_lvis-v1.py')
 
 
-def convert(monkeypatch, source: Path, folder: Path, method: str = 'vild_r50', **options) -> Path:
+def convert(source: Path, folder: Path, method: str = 'vild_r50', **options) -> Path:
     """Run the tool on a narrow config; returns the checkpoint."""
     categories = folder / 'annotations.json'
     if not categories.exists():
         write_categories(categories)
     words = 'model.roi_head.bbox_head.cls_predictor_cfg.text_embeddings'
     options = CFG_OPTIONS | {words: folder / 'text.npz'} | options
-    run(
-        *(monkeypatch, 'vild_tf_to_mmdet.py', source, config(method), folder / 'new/out.pth'),
+    run_converter(
+        *('vild_tf_to_mmdet.py', source, config(method), folder / 'new/out.pth'),
         *('--categories', categories, '--cfg-options'),
         *(f'{key}={value}'.replace(' ', '') for key, value in options.items()),
     )
     return folder / 'new/out.pth'
-
-
-def run(monkeypatch, tool: str, *arguments: object) -> None:
-    monkeypatch.syspath_prepend(str(TOOLS))
-    monkeypatch.setattr(sys, 'argv', [tool, *map(str, arguments)])
-    runpy.run_path(str(TOOLS / tool), run_name='__main__')
-
-
-def load(checkpoint: Path) -> tuple[torch.nn.Module, Config]:
-    """The model of a checkpoint, by the config in it alone."""
-    register_all_modules()
-    state = torch.load(checkpoint, weights_only=True)
-    cfg = Config.fromstring(state['meta']['cfg'], file_format='.py')
-    model = revert_sync_batchnorm(MODELS.build(cfg.model))  # SyncBN needs a GPU
-    missing, unexpected = model.load_state_dict(state['state_dict'], strict=False)
-    assert not missing and not unexpected
-    return model.eval(), cfg
 
 
 @pytest.fixture(scope='module', params=[False, True], ids=['vild', 'vild-ensemble'])
@@ -73,9 +61,8 @@ def converted(request, tmp_path_factory) -> tuple[torch.nn.Module, Reference, bo
     folder = tmp_path_factory.mktemp('converted')
     values = authors_network.variables(ensemble=request.param)
     method = 'vild-ensemble_r50' if request.param else 'vild_r50'
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        path = convert(monkeypatch, write_npz(folder / 'source.npz', values), folder, method)
-    return load(path)[0].double(), Reference(values), request.param, path
+    path = convert(write_npz(folder / 'source.npz', values), folder, method)
+    return load_converted(path)[0].double(), Reference(values), request.param, path
 
 
 def close(found: torch.Tensor, expected: torch.Tensor, atol: float = 1e-5) -> None:
@@ -251,10 +238,10 @@ def test_checkpoint(converted):
     assert not list(path.parent.glob('*.partial'))
 
 
-def test_resnet_152(tmp_path, monkeypatch):
+def test_resnet_152(tmp_path):
     values = authors_network.variables(152)
-    path = convert(monkeypatch, write_npz(tmp_path / 'a.npz', values), tmp_path, 'vild_r152')
-    model, _ = load(path)
+    path = convert(write_npz(tmp_path / 'a.npz', values), tmp_path, 'vild_r152')
+    model, _ = load_converted(path)
     image = torch.randn(1, 3, 64, 64, dtype=torch.float64)
     with torch.no_grad():
         found = model.double().backbone(image)
@@ -265,9 +252,9 @@ def test_resnet_152(tmp_path, monkeypatch):
 SLOTS = {f'{HEAD}/conv_0/kernel/Momentum': np.zeros(3), 'global_step': np.array(180000)}
 
 
-def test_drops_what_only_training_needs(tmp_path, monkeypatch, capsys):
+def test_drops_what_only_training_needs(tmp_path, capsys):
     values = authors_network.variables() | SLOTS
-    convert(monkeypatch, write_npz(tmp_path / 'a.npz', values), tmp_path)
+    convert(write_npz(tmp_path / 'a.npz', values), tmp_path)
     out = capsys.readouterr().out
     assert f'dropped {len(SLOTS)} variables of the training:' in out
     assert all(f'    {name}\n' in out for name in SLOTS)
@@ -314,13 +301,13 @@ def test_drops_what_only_training_needs(tmp_path, monkeypatch, capsys):
         ),
     ],
 )
-def test_refuses(tmp_path, monkeypatch, change, method, message):
+def test_refuses(tmp_path, change, method, message):
     """With the name of the variable, and nothing written."""
     values = authors_network.variables()
     change(values)
     source = write_npz(tmp_path / 'a.npz', values)
     with pytest.raises(ValueError, match=re.escape(message)):
-        convert(monkeypatch, source, tmp_path, method)
+        convert(source, tmp_path, method)
     assert not list(tmp_path.glob('new/*')) and not (tmp_path / 'text.npz').exists()
 
 
@@ -343,25 +330,25 @@ def test_another_config(tmp_path, monkeypatch, config, message):
     source = write_npz(tmp_path / 'a.npz', authors_network.variables())
     monkeypatch.setattr(sys.modules[__name__], 'config', lambda _: config_path(config))
     with pytest.raises(ValueError, match=f'{message}.* name the config in configs/vild_official'):
-        convert(monkeypatch, source, tmp_path)
+        convert(source, tmp_path)
 
 
-def test_ensemble_for_the_config_of_vild(tmp_path, monkeypatch):
+def test_ensemble_for_the_config_of_vild(tmp_path):
     source = write_npz(tmp_path / 'a.npz', authors_network.variables(ensemble=True))
     with pytest.raises(ValueError, match='variables that the config has no place for.*distill_fc6'):
-        convert(monkeypatch, source, tmp_path)
+        convert(source, tmp_path)
 
 
-def test_keeps_the_words_of_others(tmp_path, monkeypatch):
+def test_keeps_the_words_of_others(tmp_path):
     """Once more is fine; another file at the place of the words is not overwritten."""
     values = authors_network.variables()
     source = write_npz(tmp_path / 'a.npz', values)
-    first = convert(monkeypatch, source, tmp_path).read_bytes()
-    convert(monkeypatch, source, tmp_path)
+    first = convert(source, tmp_path).read_bytes()
+    convert(source, tmp_path)
     names = tuple('abcde')
     TextEmbeddings(np.eye(5), names, np.zeros(5, bool), 'other').save(str(tmp_path / 'text.npz'))
     with pytest.raises(FileExistsError, match='holds other words than these'):
-        convert(monkeypatch, source, tmp_path)
+        convert(source, tmp_path)
     assert TextEmbeddings.load(str(tmp_path / 'text.npz')).names == names
     assert (tmp_path / 'new/out.pth').read_bytes()[:4] == first[:4]
 
@@ -372,27 +359,27 @@ class TestAuthorsWords:
     COLUMNS = np.random.default_rng(3).normal(size=(6, 5)).astype(np.float32)
     MASK = np.array([1, 1, 0, 1, 0, 1], np.float32)
 
-    def words(self, monkeypatch, folder: Path, columns, mask=None, **categories):
+    def words(self, folder: Path, columns, mask=None, **categories):
         np.save(folder / 'clip_synonym_prompt.npy', columns)
         arguments = [folder / 'clip_synonym_prompt.npy', folder / 'text.npz']
         arguments += ['--categories', write_categories(folder / 'annotations.json', **categories)]
         if mask is not None:
             np.save(folder / 'lvis_rare_masks.npy', mask)
             arguments += ['--rare-mask', folder / 'lvis_rare_masks.npy']
-        run(monkeypatch, 'authors_words.py', *arguments)
+        run_converter('authors_words.py', *arguments)
         return TextEmbeddings.load(str(folder / 'text.npz'))
 
     @pytest.mark.parametrize('novel', [(1, 3), ()])
-    def test_reads(self, tmp_path, monkeypatch, novel):
-        text = self.words(monkeypatch, tmp_path, self.COLUMNS, self.MASK, novel=novel)
+    def test_reads(self, tmp_path, novel):
+        text = self.words(tmp_path, self.COLUMNS, self.MASK, novel=novel)
         np.testing.assert_array_equal(text.embeddings, self.COLUMNS.T)
         assert text.names[4] == 'category 4'
         assert text.novel.tolist() == [False, True, False, True, False]
 
-    def test_without_a_mask(self, tmp_path, monkeypatch):
-        assert self.words(monkeypatch, tmp_path, self.COLUMNS, novel=(0,)).novel[0]
+    def test_without_a_mask(self, tmp_path):
+        assert self.words(tmp_path, self.COLUMNS, novel=(0,)).novel[0]
         with pytest.raises(ValueError, match='no category of .* is novel'):
-            self.words(monkeypatch, tmp_path, self.COLUMNS, novel=())
+            self.words(tmp_path, self.COLUMNS, novel=())
 
     def test_the_order_of_the_categories(self, tmp_path, monkeypatch):
         file = write_categories(tmp_path / 'annotations.json')
@@ -401,23 +388,23 @@ class TestAuthorsWords:
         file.write_text(json.dumps(content))
         monkeypatch.setattr(sys.modules[__name__], 'write_categories', lambda path: path)
         with pytest.raises(ValueError, match='do not have the ids 1 to 5 in this order'):
-            self.words(monkeypatch, tmp_path, self.COLUMNS)
+            self.words(tmp_path, self.COLUMNS)
 
-    def test_keeps_other_words(self, tmp_path, monkeypatch):
-        self.words(monkeypatch, tmp_path, self.COLUMNS)
-        self.words(monkeypatch, tmp_path, self.COLUMNS)
+    def test_keeps_other_words(self, tmp_path):
+        self.words(tmp_path, self.COLUMNS)
+        self.words(tmp_path, self.COLUMNS)
         with pytest.raises(FileExistsError, match='holds other words than these'):
-            self.words(monkeypatch, tmp_path, self.COLUMNS + 1)
+            self.words(tmp_path, self.COLUMNS + 1)
 
-    def test_of_lvis_without_its_annotations(self, tmp_path, monkeypatch):
+    def test_of_lvis_without_its_annotations(self, tmp_path):
         """1203 columns; MMDetection knows the names, the mask which are rare."""
         columns = np.random.default_rng(4).normal(size=(8, 1203)).astype(np.float32)
         mask = np.ones(1204, np.float32)
         mask[[1, 1203]] = 0
         np.save(tmp_path / 'clip_synonym_prompt.npy', columns)
         np.save(tmp_path / 'lvis_rare_masks.npy', mask)
-        run(
-            *(monkeypatch, 'authors_words.py', tmp_path / 'clip_synonym_prompt.npy'),
+        run_converter(
+            *('authors_words.py', tmp_path / 'clip_synonym_prompt.npy'),
             *(tmp_path / 'text.npz', '--categories', 'LVISV1Dataset'),
             *('--rare-mask', tmp_path / 'lvis_rare_masks.npy'),
         )
@@ -438,7 +425,7 @@ class TestAuthorsWords:
             (COLUMNS, MASK[::-1], 'differ on 4 categories'),
         ],
     )
-    def test_refuses(self, tmp_path, monkeypatch, columns, mask, message):
+    def test_refuses(self, tmp_path, columns, mask, message):
         with pytest.raises(ValueError, match=message):
-            self.words(monkeypatch, tmp_path, columns, mask)
+            self.words(tmp_path, columns, mask)
         assert not (tmp_path / 'text.npz').exists()

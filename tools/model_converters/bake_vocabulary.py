@@ -14,10 +14,9 @@ it the vocabulary is that of the config. It writes the checkpoint and, beside it
 
 import argparse
 import copy
-import os
 from pathlib import Path
 
-import torch
+from checkpoint_file import write_checkpoint
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -61,11 +60,7 @@ def main() -> None:
     # What is written can be read.
     MODELS.build(copy.deepcopy(cfg.model)).load_state_dict(state, strict=True)
 
-    meta = {'cfg': cfg.pretty_text, 'dataset_meta': {'classes': text.names}}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f'{out.name}.{os.getpid()}.partial')
-    torch.save({'meta': meta, 'state_dict': state}, partial)
-    os.replace(partial, out)
+    write_checkpoint(out, cfg, text.names, state)
     cfg.dump(out.with_suffix('.py'))
     print(
         f'{out} and {out.with_suffix(".py")}: {len(text.names)} words '

@@ -10,21 +10,19 @@ config names. TensorFlow is not needed.
 
 import argparse
 import copy
-import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import mmengine
 import numpy as np
 import torch
 from authors_words import add_arguments, authors_words, check_words
+from checkpoint_file import write_checkpoint
 from mmdet.models.backbones import ResNet
 from mmdet.registry import MODELS
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
-from mmengine.runner.checkpoint import save_checkpoint
 from tf_checkpoint import open_checkpoint
 from torch import Tensor
 
@@ -291,21 +289,10 @@ def main() -> None:
     where = f'{args.source}: {WORDS}'
     text = authors_words(read(variables, WORDS), args.categories, args.rare_mask, where)
     check_words(text, words)
+    conversion = Conversion(variables, build_model(cfg, text))
+    text.save(words)
     out = Path(args.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f'{out.name}.{os.getpid()}.partial')
-    try:
-        conversion = Conversion(variables, build_model(cfg, text))
-        text.save(words)
-        meta = dict(
-            cfg=cfg.pretty_text,
-            dataset_meta=dict(classes=text.names),
-            mmengine_version=mmengine.__version__,
-        )
-        save_checkpoint(dict(meta=meta, state_dict=conversion.state_dict), str(partial))
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_checkpoint(out, cfg, text.names, conversion.state_dict)
     print(
         f'{out}: {len(conversion.used)} variables of {args.source}\n'
         f'{words}: {WORDS}, {len(text.names)} categories ({int(text.novel.sum())} novel)'

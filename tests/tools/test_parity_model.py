@@ -7,24 +7,17 @@ config describes.
 
 import json
 import os
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from mmdet.registry import MODELS
+from authors_network import load_converted, run_converter
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi
-from mmdet.utils import register_all_modules
-from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
 
 from mmdet_vild import config_path
 
-register_all_modules()
-TOOLS = Path(__file__).parents[2] / 'tools' / 'model_converters'
 _FOLDER = os.environ.get('VILD_PARITY_DIR')
 _FILES = sorted(Path(_FOLDER).glob('model_*.npz')) if _FOLDER else []
 
@@ -92,19 +85,12 @@ class Case:
         config = config_path(
             f'vild_official/{method}_r{depth}_fpn_tf_32xb8-lsj-180k_lvis-v1.py',
         )
-        command = ['tool', path, config, folder / 'out.pth']
-        command += ['--categories', folder / 'annotations.json', '--cfg-options']
-        command += [f'model.{key}={value}' for key, value in options.items()]
-        with pytest.MonkeyPatch.context() as patch:
-            patch.syspath_prepend(str(TOOLS))
-            patch.setattr(sys, 'argv', list(map(str, command)))
-            runpy.run_path(str(TOOLS / 'vild_tf_to_mmdet.py'), run_name='__main__')
-        state = torch.load(folder / 'out.pth', weights_only=True)
-        cfg = Config.fromstring(state['meta']['cfg'], file_format='.py')
-        model = revert_sync_batchnorm(MODELS.build(cfg.model))
-        missing, unexpected = model.load_state_dict(state['state_dict'], strict=False)
-        assert not missing and not unexpected
-        return model.eval()
+        run_converter(
+            *('vild_tf_to_mmdet.py', path, config, folder / 'out.pth'),
+            *('--categories', folder / 'annotations.json', '--cfg-options'),
+            *(f'model.{key}={value}' for key, value in options.items()),
+        )
+        return load_converted(folder / 'out.pth')[0]
 
     def theirs(self, key: str) -> torch.Tensor:
         """Of the one image."""
