@@ -26,7 +26,6 @@ except ImportError as error:
 import mmcv
 import numpy as np
 from mmdet.apis import inference_detector, init_detector
-from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import MMLogger
@@ -79,16 +78,11 @@ class WordDetector:
         device: Where it computes.
 
     Raises:
-        ValueError: The config is one of another detector, or its test pipeline drops words.
+        ValueError: The config is one of another detector.
     """
 
     def __init__(self, config: str, checkpoint: str, device: str) -> None:
         cfg = Config.fromfile(config)
-        if 'text' not in get_test_pipeline_cfg(cfg)[-1].get('meta_keys', ()):
-            raise ValueError(
-                f'the test pipeline of {config} does not hand words on to the detector; add "text" '
-                'and "custom_entities" to the meta_keys of its PackDetInputs'
-            )
         self.model = init_detector(cfg, checkpoint, device=device)
         if not isinstance(self.model, ViLD):
             raise ValueError(
@@ -106,7 +100,7 @@ class WordDetector:
     @property
     def names(self) -> tuple[str, ...]:
         """The words of the vocabulary."""
-        return self.model.vocabulary.names
+        return self.model.dataset_meta['classes']
 
     def __call__(
         self, file: str | None, text: str, threshold: float

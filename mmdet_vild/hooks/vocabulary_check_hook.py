@@ -96,9 +96,7 @@ def check_vocabulary(classifier: CLIPTextClassifier, metainfo: dict) -> None:
     if metainfo.get('novel_classes') is None:
         return
     found = set(metainfo['novel_classes'])
-    expected = {
-        n for n, novel in zip(classifier.names, classifier.novel.tolist(), strict=True) if novel
-    }
+    expected = set(classifier.novel_names)
     if found != expected:
         raise ValueError(
             'the dataset and the text embeddings disagree on which categories are novel; only in '

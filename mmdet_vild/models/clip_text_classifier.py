@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import compress
 
 import numpy as np
 import torch
@@ -105,11 +106,12 @@ class CLIPTextClassifier(BaseModule):
         if not baked:
             self._set_vocabulary(text, text_embeddings)
 
-    def _set_vocabulary(self, text: TextEmbeddings, source: str) -> None:
-        if len(text.names) != self.num_words:
+    def _set_vocabulary(self, text: TextEmbeddings, source: str, count: int | None = None) -> None:
+        count = len(text.names) if count is None else count
+        if count != self.num_words:
             raise ValueError(
-                f'{source} holds {len(text.names)} categories, but the bbox head has '
-                f'num_classes={self.num_words}; set num_classes to {len(text.names)} or name '
+                f'{source} holds {count} categories, but the bbox head has '
+                f'num_classes={self.num_words}; set num_classes to {count} or name '
                 'the text-embedding file of the other vocabulary'
             )
         if text.embed_dims != self.embed_dims:
@@ -128,10 +130,16 @@ class CLIPTextClassifier(BaseModule):
         )
 
     @staticmethod
-    def baked_state(text: TextEmbeddings) -> dict[str, Tensor]:
-        """What a checkpoint with this vocabulary has, without the prefix; tensors alone."""
+    def baked_state(text: TextEmbeddings, count: int) -> dict[str, Tensor]:
+        """What a checkpoint with a vocabulary has, without the prefix; tensors alone.
+
+        Args:
+            text: The words, and after them those that compete with them.
+            count: How many are detected.
+        """
         words = Words.from_text_embeddings(text)
         rest = {key: getattr(text, key) for key in ('names', 'teacher', 'synonyms', 'templates')}
+        rest['count'] = count
         encoded = np.frombuffer(json.dumps(rest).encode(), np.uint8).copy()
         values = (words.embeddings, words.novel, torch.from_numpy(encoded))
         return dict(zip(_VOCABULARY_KEYS, values, strict=True))
@@ -146,9 +154,10 @@ class CLIPTextClassifier(BaseModule):
             )
         try:
             embeddings, novel, encoded = (
-                state_dict[f'{prefix}{key}'].cpu().numpy() for key in _VOCABULARY_KEYS
+                np.asarray(state_dict[f'{prefix}{key}'].cpu()) for key in _VOCABULARY_KEYS
             )
             rest = json.loads(encoded.tobytes())
+            count = int(rest['count'])
             text = TextEmbeddings(
                 embeddings,
                 tuple(map(str, rest['names'])),
@@ -157,9 +166,10 @@ class CLIPTextClassifier(BaseModule):
                 tuple(tuple(map(str, words)) for words in rest['synonyms']),
                 tuple(map(str, rest['templates'])),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        # RuntimeError: from torch, or of JSON that is nested too deeply.
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise ValueError(f"the checkpoint's vocabulary is damaged: {error}") from error
-        self._set_vocabulary(text, 'the checkpoint')
+        self._set_vocabulary(text, 'the checkpoint', count)
         self.vocabulary_json = torch.empty_like(state_dict[f'{prefix}vocabulary_json'])
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
@@ -170,9 +180,12 @@ class CLIPTextClassifier(BaseModule):
                 state_dict.pop(f'{prefix}{key}', None)
         key = f'{prefix}teacher_digest'
         # Weights from elsewhere do not say which teacher they belong to.
-        if key not in state_dict or not state_dict[key].any():
-            state_dict[key] = self.teacher_digest
-        if not torch.equal(state_dict[key].cpu(), self.teacher_digest.cpu()):
+        digest = state_dict.get(key)
+        if digest is None or (isinstance(digest, Tensor) and not digest.any()):
+            digest = state_dict[key] = self.teacher_digest
+        if not isinstance(digest, Tensor) or not torch.equal(
+            digest.cpu(), self.teacher_digest.cpu()
+        ):
             raise ValueError(
                 f'{self.text_embeddings_file or "its vocabulary"} was encoded by the teacher '
                 f'{self.teacher}, but the checkpoint was trained with the words of another; encode '
@@ -182,7 +195,7 @@ class CLIPTextClassifier(BaseModule):
 
     @property
     def vocabulary(self) -> TextEmbeddings:
-        """TextEmbeddings: its own words.
+        """TextEmbeddings: its own words, and in a checkpoint also those that compete with them.
 
         Raises:
             ValueError: They are in the checkpoint, and none has been loaded.
@@ -197,7 +210,12 @@ class CLIPTextClassifier(BaseModule):
     @property
     def names(self) -> tuple[str, ...]:
         """tuple[str]: names of its own words; none before they are loaded."""
-        return self._vocabulary.names if self._vocabulary else ()
+        return self._vocabulary.names[: self.num_words] if self._vocabulary else ()
+
+    @property
+    def novel_names(self) -> tuple[str, ...]:
+        """tuple[str]: those of the novel ones among its own words."""
+        return tuple(compress(self.names, self.novel.tolist()))
 
     @property
     def teacher(self) -> str:
@@ -211,7 +229,8 @@ class CLIPTextClassifier(BaseModule):
         asked = None if self.training else asked_words()
         if asked is not None:
             return asked
-        return Words(self.vocabulary.names, self.text_embeddings, self.novel)
+        own = Words(self.vocabulary.names, self.text_embeddings, self.novel, self.num_words)
+        return own.without_rivals() if self.training else own
 
     @property
     def embed_dims(self) -> int:

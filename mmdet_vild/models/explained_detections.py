@@ -1,6 +1,6 @@
 """Detections, and on request whose score each has."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from mmdet.utils import ConfigType
 from mmengine.structures import InstanceData
@@ -8,25 +8,29 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from .lazy_nms import lazy_detections
+from .words import Words
 
 
 def explained_detections(
     bboxes: Tensor,
     scores: Tensor,
     rcnn_test_cfg: ConfigType,
-    names: Sequence[str],
+    words: Words,
     parts: Mapping[str, Tensor | None],
 ) -> InstanceData:
     """NMS, and with ``explain=k`` in ``test_cfg.rcnn`` what each score is made of.
 
     Args:
         bboxes: (n, 4).
-        scores: (n, C), without background.
+        scores: (n, C + R), without background; the first C words are detected.
         rcnn_test_cfg: ``test_cfg.rcnn``; ``explain`` is the number k of other words to name, and
             None or 0 explains nothing.
-        names: The C words.
-        parts: What the scores are made of, by the names of the fields below: (n, C) for each
+        words: The C words, and the R that compete with them.
+        parts: What the scores are made of, by the names of the fields below: (n, C + R) for each
             word, or (n,) for the region; None for what is not known.
+
+    Raises:
+        ValueError: ``explain`` is no such number.
 
     Returns:
         m detections with ``bboxes`` (m, 4), ``scores`` (m,) and ``labels`` (m,). With
@@ -37,19 +41,26 @@ def explained_detections(
         - ``objectness`` (m,), the RPN's score of the proposal;
 
         and always ``other_scores`` (m, k), the highest scores of other words for the same region,
-        descending, and ``other_names``, a list of k words for each; fewer where there are fewer
-        words.
+        descending, those included that only compete; ``other_names``, a list of k words for each,
+        and ``other_novel`` (m, k) bool; fewer where there are fewer words.
     """
+    explain = rcnn_test_cfg.get('explain') or 0
+    if explain is True or not isinstance(explain, int) or explain < 0:
+        raise ValueError(
+            'explain in test_cfg.rcnn is the number of other words to name for a detection, such '
+            f'as 3, or 0; found {explain!r}'
+        )
     # It expects a last column for background, and ignores it.
-    found, indices = lazy_detections(bboxes, pad(scores, (0, 1)), rcnn_test_cfg)
-    if not rcnn_test_cfg.get('explain'):
+    detected = pad(scores[:, : words.count], (0, 1))
+    found, indices = lazy_detections(bboxes, detected, rcnn_test_cfg)
+    if not explain:
         return found
-    rows, labels = indices // scores.shape[1], found.labels
+    rows, labels = indices // words.count, found.labels
     for field, part in parts.items():
         if part is not None:
             found.set_field(part[rows] if part.ndim == 1 else part[rows, labels], field)
     others = scores[rows].scatter(1, labels[:, None], -1.0)
-    count = min(rcnn_test_cfg.explain, scores.shape[1] - 1)
-    found.other_scores, other_labels = others.topk(count, dim=1)
-    found.other_names = [[names[label] for label in row] for row in other_labels.tolist()]
+    found.other_scores, other_labels = others.topk(min(explain, scores.shape[1] - 1), dim=1)
+    found.other_names = [[words.names[label] for label in row] for row in other_labels.tolist()]
+    found.other_novel = words.novel[other_labels]
     return found

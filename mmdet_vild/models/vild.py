@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 
 from mmdet.models.detectors import TwoStageDetector
-from mmdet.registry import MODELS
+from mmdet.registry import MODELS, TRANSFORMS
 from mmdet.structures import DetDataSample, SampleList
-from mmdet.utils import ConfigType
+from mmdet.utils import ConfigType, get_test_pipeline_cfg
+from mmengine.config import Config
+from mmengine.logging import MMLogger
 from torch import Tensor
 
 from mmdet_vild.vocabulary import TextEmbeddings
@@ -13,6 +15,9 @@ from mmdet_vild.vocabulary import TextEmbeddings
 from .vild_roi_head import ViLDRoIHead
 from .word_encoder import WordEncoder
 from .words import Words
+
+#: What ``DetInferencer`` and ``inference_detector`` say of the words of an image.
+WORD_KEYS = ('text', 'custom_entities')
 
 
 @MODELS.register_module()
@@ -49,7 +54,32 @@ class ViLD(TwoStageDetector):
                 f'{type(self.roi_head).__name__}'
             )
         self._encoder = WordEncoder(teacher)
+        self._cfg = None
         self.dataset_meta = {}
+
+    @property
+    def cfg(self) -> Config | None:
+        """Config: the one it was built from, as ``init_detector`` and ``DetInferencer`` set it.
+
+        Where the last transform of its test pipeline would not hand words on to the detector, as
+        mmdet's default does not, it is changed to do so.
+        """
+        return self._cfg
+
+    @cfg.setter
+    def cfg(self, cfg: Config) -> None:
+        if cfg.get('test_dataloader'):
+            packer = get_test_pipeline_cfg(cfg)[-1]
+            kept = getattr(TRANSFORMS.build(packer), 'meta_keys', None)
+            if kept is None:
+                MMLogger.get_current_instance().warning(
+                    f'the last transform of the test pipeline, {packer["type"]}, has no meta_keys, '
+                    'by which words that are asked for come to the detector; end it with '
+                    'PackDetInputs'
+                )
+            elif not set(WORD_KEYS) <= set(kept):
+                packer['meta_keys'] = tuple(dict.fromkeys((*kept, *WORD_KEYS)))
+        self._cfg = cfg
 
     @property
     def teacher(self):
@@ -77,11 +107,11 @@ class ViLD(TwoStageDetector):
 
     def _names(self) -> dict:
         classifier = self.roi_head.bbox_head.fc_cls
-        novel = list(zip(classifier.names, classifier.novel.tolist(), strict=True))
+        names, novel = classifier.names, classifier.novel_names
         return {
-            'classes': tuple(classifier.names),
-            'novel_classes': tuple(name for name, is_novel in novel if is_novel),
-            'base_classes': tuple(name for name, is_novel in novel if not is_novel),
+            'classes': names,
+            'novel_classes': novel,
+            'base_classes': tuple(name for name in names if name not in set(novel)),
         }
 
     def encode_words(
@@ -90,6 +120,12 @@ class ViLD(TwoStageDetector):
         """The text embeddings of words, as it detects them; see :meth:`WordEncoder.encode`."""
         device = self.data_preprocessor.device
         return self._encoder.encode(text, custom_entities, self.vocabulary, device)
+
+    def add_rivals(self, text: TextEmbeddings) -> TextEmbeddings:
+        """Words, and after them those of the vocabulary that compete with them; see above."""
+        if not self.roi_head.test_cfg.get('with_vocabulary', True):
+            return text
+        return self._encoder.known(self.vocabulary).add_rivals(text)
 
     def predict(
         self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True
@@ -148,7 +184,7 @@ class ViLD(TwoStageDetector):
             self.roi_head.test_cfg.get('with_vocabulary', True),
         )
         palette = self._dataset_meta.get('palette')
-        if isinstance(palette, list) and len(palette) < len(words.names):
+        if isinstance(palette, list) and len(palette) < words.count:
             # mmdet's visualizer, which shares this dict, refuses more labels than colours.
             self._dataset_meta['palette'] = 'random'
         return words

@@ -161,9 +161,9 @@ class ViLDBBoxHead(ConvFCBBoxHead):
         return losses
 
     def branch_scores(self, cls_score: Tensor) -> dict[str, Tensor]:
-        """Probabilities (n, C) of the words by each branch (ViLD, Sec. 3.2).
+        """Probabilities (n, C + R) of the words by each branch (ViLD, Sec. 3.2).
 
-        Background, and words that only compete, are dropped after the softmax.
+        R words only compete with the C others. Background is dropped after the softmax.
 
         Returns:
             ``text_scores``, or ``image_scores`` of a head without background, which learned from
@@ -173,12 +173,12 @@ class ViLDBBoxHead(ConvFCBBoxHead):
         return {branch: softmax(cls_score, dim=1)[:, : len(self.fc_cls.words.names)]}
 
     def combined_scores(self, branches: dict[str, Tensor]) -> Tensor:
-        """Scores (n, C) from those of the branches."""
+        """Scores (n, C + R) from those of the branches."""
         (scores,) = branches.values()
         return scores
 
     def class_scores(self, cls_score: Tensor) -> Tensor:
-        """Scores (n, C) of the words."""
+        """Scores (n, C + R) of the words."""
         return self.combined_scores(self.branch_scores(cls_score))
 
     def _predict_by_feat_single(
@@ -192,13 +192,9 @@ class ViLDBBoxHead(ConvFCBBoxHead):
     ) -> InstanceData:
         """mmdet's, with :meth:`class_scores` for the softmax over everything.
 
-        Without ``rcnn_test_cfg`` the result holds the boxes (n, 4) and scores (n, C) of every
+        Without ``rcnn_test_cfg`` the result holds the boxes (n, 4) and scores (n, C + R) of every
         RoI, before any NMS; with it see :func:`explained_detections`.
         """
-        if not len(roi):
-            return super()._predict_by_feat_single(
-                roi, cls_score, bbox_pred, img_meta, rescale, rcnn_test_cfg
-            )
         # mmdet decodes the boxes; its softmax, over no logits here, is replaced.
         results = super()._predict_by_feat_single(
             roi, cls_score[:, :0], bbox_pred, img_meta, rescale, None
@@ -209,5 +205,5 @@ class ViLDBBoxHead(ConvFCBBoxHead):
             results.scores = scores
             return results
         parts = {**branches, 'objectness': img_meta.get('objectness')}
-        names = self.fc_cls.words.names
-        return explained_detections(results.bboxes, scores, rcnn_test_cfg, names, parts)
+        words = self.fc_cls.words
+        return explained_detections(results.bboxes, scores, rcnn_test_cfg, words, parts)

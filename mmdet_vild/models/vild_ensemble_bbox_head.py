@@ -81,7 +81,7 @@ class ViLDEnsembleBBoxHead(ViLDBBoxHead):
         return text_logits, bbox_pred, embeddings
 
     def branch_scores(self, cls_score: Tensor) -> dict[str, Tensor]:
-        """``text_scores`` and ``image_scores``, each (n, C)."""
+        """``text_scores`` and ``image_scores``, each (n, C + R)."""
         # Only the text branch has a logit of background, and its softmax includes it.
         count = cls_score.shape[1] // 2
         text_logits, image_logits = cls_score.split([count + 1, count], dim=1)
@@ -91,6 +91,6 @@ class ViLDEnsembleBBoxHead(ViLDBBoxHead):
         }
 
     def combined_scores(self, branches: dict[str, Tensor]) -> Tensor:
-        """Geometric means (n, C) of both branches' probabilities (ViLD, Eq. 5)."""
+        """Geometric means (n, C + R) of both branches' probabilities (ViLD, Eq. 5)."""
         text, image = branches['text_scores'], branches['image_scores']
         return geometric_mean(text, image, self.fc_cls.words.novel, self.ensemble_weight)

@@ -164,6 +164,12 @@ class ViLDRoIHead(StandardRoIHead):
                     rescale,
                 )
             ]
+        if not any(map(len, rpn_results_list)):
+            # mmdet asks no bbox head then, which alone knows the fields of a detection.
+            region = InstanceData(bboxes=x[0].new_tensor([[0, 0, 1, 1]]), scores=x[0].new_zeros(1))
+            regions = [region] * len(rpn_results_list)
+            results = self.predict_bbox(x, batch_img_metas, regions, rcnn_test_cfg, rescale)
+            return [result[:0] for result in results]
         metas = [
             {**meta, 'objectness': proposals.get('scores')}
             for meta, proposals in zip(batch_img_metas, rpn_results_list, strict=True)

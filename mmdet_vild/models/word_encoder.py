@@ -16,21 +16,22 @@ from mmdet_vild.vocabulary import (
     TextEmbeddings,
     load_categories,
     parse_words,
-    readable_name,
     same_teacher,
 )
 
+from .known_words import KnownWords
 from .words import Words
 
-#: Vocabularies that are kept, the least recently used go first.
-CACHED = 8
+#: Questions and encoded words that are kept.
+QUESTIONS, ENCODED = 8, 20_000
 _FILES = ('.txt', '.json', '.npz')
 
 
 class WordEncoder:
     """Words to text embeddings, with the teacher that encoded a detector's own vocabulary.
 
-    The teacher is built when the first word comes that the vocabulary does not have.
+    The teacher is built when the first word comes that the vocabulary does not have. The words that
+    it encoded last are kept, and so are the last questions.
 
     Args:
         teacher: Config of a teacher, see :class:`mmdet_vild.teacher.OpenCLIPTeacher`; None for a
@@ -40,7 +41,9 @@ class WordEncoder:
     def __init__(self, teacher: ConfigType | None) -> None:
         self._teacher_cfg = teacher
         self._teacher = None
-        self._cache: dict[tuple, Words] = {}
+        self._known: KnownWords | None = None
+        self._questions: dict[tuple, Words] = {}
+        self._encoded: dict[tuple, np.ndarray] = {}
 
     def teacher(self, vocabulary: TextEmbeddings):
         """The teacher, built at the first call.
@@ -64,6 +67,13 @@ class WordEncoder:
             self._teacher = teacher
         return self._teacher
 
+    def known(self, vocabulary: TextEmbeddings) -> KnownWords:
+        """What words are compared with; of another vocabulary nothing is kept."""
+        if self._known is None or self._known.vocabulary is not vocabulary:
+            self._known = KnownWords(vocabulary)
+            self._questions.clear()
+        return self._known
+
     def words(
         self,
         text: str | Sequence[str],
@@ -72,7 +82,7 @@ class WordEncoder:
         device: str | torch.device = 'cpu',
         with_vocabulary: bool = True,
     ) -> Words:
-        """The words of a text on a device, from the cache if they were asked for lately.
+        """The words of a text on a device, as they were if they were asked for lately.
 
         Args:
             text: As for :meth:`encode`.
@@ -81,15 +91,14 @@ class WordEncoder:
             device: Where the detector computes, and the teacher too.
             with_vocabulary: Whether the vocabulary's other words compete with these.
         """
-        key = (id(vocabulary), str(device), with_vocabulary, custom_entities, _content(text))
-        words = self._cache.pop(key, None)
+        known = self.known(vocabulary)
+        key = (str(device), with_vocabulary, custom_entities, _content(text))
+        words = self._questions.pop(key, None)
         if words is None:
             encoded = self.encode(text, custom_entities, vocabulary, device)
-            rivals = _others(encoded, vocabulary) if with_vocabulary else None
-            words = Words.from_text_embeddings(encoded, device, rivals)
-        self._cache[key] = words
-        for old in list(self._cache)[:-CACHED]:
-            self._cache.pop(old, None)
+            everything = known.add_rivals(encoded) if with_vocabulary else encoded
+            words = Words.from_text_embeddings(everything, device, len(encoded.names))
+        _keep(self._questions, {key: words}, QUESTIONS)
         return words
 
     def encode(
@@ -103,7 +112,8 @@ class WordEncoder:
 
         A word that the vocabulary has, and for which no synonyms are given, is that category, with
         its synonyms. The teacher encodes the others, in the prompts of the vocabulary. A word is
-        base if the vocabulary has it as a base category or a synonym of one, and novel otherwise.
+        base if one of its names is that of a base category or a synonym of one, and novel
+        otherwise.
 
         Args:
             text: Words, see :func:`mmdet_vild.vocabulary.parse_words`. Or a file: ``.txt`` or
@@ -128,47 +138,91 @@ class WordEncoder:
                 'found; ViLD detects words as they are: set custom_entities=True (-c of the image '
                 'demo) and write them as "cat . toy elephant"'
             )
+        known = self.known(vocabulary)
         categories = parse_words(text) if file is None else load_categories(file)
-        rows, categories = _known(categories, vocabulary)
-        missing = [c for c, row in zip(categories, rows, strict=True) if row is None]
+        templates = vocabulary.templates or VILD_TEMPLATES
+        synonyms, embeddings, novel = [], [], []
+        for category in categories:
+            row, names = known.find(category['name'], category['synonyms'])
+            synonyms.append(names)
+            if row is None:
+                embeddings.append(self._encoded.get((names, templates)))
+                novel.append(known.is_novel((category['name'], *names)))
+            else:
+                embeddings.append(vocabulary.embeddings[row])
+                novel.append(vocabulary.novel[row])
+        missing = [i for i, embedding in enumerate(embeddings) if embedding is None]
         found = TextEmbeddings(
-            # Rows of missing words are any others until they are encoded.
-            embeddings=vocabulary.embeddings[[row or 0 for row in rows]],
-            names=tuple(c['name'] for c in categories),
-            novel=_novel(categories, vocabulary),
-            teacher=vocabulary.teacher,
-            synonyms=tuple(tuple(c['synonyms']) for c in categories),
-            templates=vocabulary.templates or VILD_TEMPLATES,
+            # Those of missing words are any others until they are encoded.
+            np.stack([vocabulary.embeddings[0] if e is None else e for e in embeddings]),
+            tuple(category['name'] for category in categories),
+            np.array(novel),
+            vocabulary.teacher,
+            tuple(synonyms),
+            templates,
         )
-        if not missing:
-            return found
+        if missing:
+            found = self._complete(found, missing, file, vocabulary, device)
+            new = {(synonyms[i], templates): found.embeddings[i] for i in missing}
+            _keep(self._encoded, new, ENCODED)
+        return found
+
+    def _complete(
+        self,
+        found: TextEmbeddings,
+        missing: list[int],
+        file: str | None,
+        vocabulary: TextEmbeddings,
+        device: str | torch.device,
+    ) -> TextEmbeddings:
+        """With the embeddings of missing words, from beside their file or by the teacher."""
         stored = None if file is None else _stored(file, found)
         if stored is not None:
             return replace(found, embeddings=stored.embeddings)
         if self._teacher_cfg is None:
             raise ValueError(
-                f'{len(missing)} of {len(categories)} words are not in the vocabulary of this '
-                f'detector, such as {missing[0]["name"]!r}, and its config names no teacher to '
-                'encode them with; ask for words of the vocabulary, or set model.teacher to '
+                f'{len(missing)} of {len(found.names)} words are not in the vocabulary of this '
+                f'detector, such as {found.names[missing[0]]!r}, and its config names no teacher '
+                'to encode them with; ask for words of the vocabulary, or set model.teacher to '
                 f'the one that encoded it ({vocabulary.teacher})'
             )
         teacher = self.teacher(vocabulary).to(device)
         MMLogger.get_current_instance().info(
-            f'{teacher.identity} encodes {len(missing)} words in {len(found.templates)} prompts'
+            f'{teacher.identity} encodes {len(missing)} word{"s"[: len(missing) > 1]} in '
+            f'{len(found.templates)} prompts'
         )
-        encoded = teacher.encode_categories(missing, found.templates)
+        words = [
+            dict(id=i, name=found.names[i], synonyms=list(found.synonyms[i]), frequency=None)
+            for i in missing
+        ]
         embeddings = found.embeddings.copy()
-        embeddings[[row is None for row in rows]] = encoded.embeddings
+        embeddings[missing] = teacher.encode_categories(words, found.templates).embeddings
         found = replace(found, embeddings=embeddings)
         if file is not None:
             _store(file, found)
         return found
 
 
+def _keep(kept: dict, new: dict, most: int) -> None:
+    """Add to what is kept, of which the least recently added goes first."""
+    for key, value in new.items():
+        kept.pop(key, None)
+        kept[key] = value
+    for key in list(kept)[:-most]:
+        kept.pop(key, None)
+
+
 def _suffix(text: str | Sequence[str]) -> str:
     """Of a file of words; empty for words. Those of a list are never files."""
     suffix = Path(text).suffix.lower() if isinstance(text, str) else ''
-    return suffix if suffix in _FILES else ''
+    if suffix in _FILES:
+        return suffix
+    if suffix and len(text) < 256 and Path(text).is_file():
+        raise ValueError(
+            f'{text} is a file, and words are read from {", ".join(_FILES)} files; give it one of '
+            'these names, or ask for a list of words, in which nothing is a file'
+        )
+    return ''
 
 
 def _content(text: str | Sequence[str]) -> str:
@@ -186,64 +240,12 @@ def _ready(path: str, vocabulary: TextEmbeddings) -> TextEmbeddings:
             f'{path} was encoded by the teacher {text.teacher}, the vocabulary of the detector by '
             f'{vocabulary.teacher}; encode the words with that one'
         )
+    if text.embed_dims != vocabulary.embed_dims:
+        raise ValueError(
+            f'the embeddings of {path} are {text.embed_dims} wide, those of the vocabulary of the '
+            f'detector {vocabulary.embed_dims}; encode the words again'
+        )
     return text
-
-
-def _known(categories: list[dict], vocabulary: TextEmbeddings) -> tuple[list, list[dict]]:
-    """The rows that words have in the vocabulary, or None, and the words with its synonyms."""
-    index = {readable_name(name): row for row, name in reversed([*enumerate(vocabulary.names)])}
-    rows, completed = [], []
-    for category in categories:
-        row = index.get(readable_name(category['name']))
-        if row is not None:
-            own = list(vocabulary.synonyms[row]) if vocabulary.synonyms else [category['name']]
-            if category['synonyms'] in ([category['name']], own):
-                category = {**category, 'synonyms': own}
-            else:
-                row = None
-        rows.append(row)
-        completed.append(category)
-    return rows, completed
-
-
-def _novel(categories: list[dict], vocabulary: TextEmbeddings) -> np.ndarray:
-    base, novel = set(), set()
-    for name, names, is_novel in zip(
-        vocabulary.names, _all_names(vocabulary), vocabulary.novel, strict=True
-    ):
-        if is_novel:
-            novel.add(readable_name(name))
-        else:
-            base |= names
-    return np.array([readable_name(c['name']) not in base - novel for c in categories])
-
-
-def _others(text: TextEmbeddings, vocabulary: TextEmbeddings) -> np.ndarray:
-    """The embeddings (R, D) of a vocabulary's words that mean something else.
-
-    Those do not of which a name is one that was asked for, or a part of it, as "mug" is of
-    "striped mug".
-    """
-    parts = {
-        ' '.join(part)
-        for names in _all_names(text)
-        for name in names
-        for part in _stretches(name.split())
-    }
-    return vocabulary.embeddings[[not names & parts for names in _all_names(vocabulary)]]
-
-
-def _stretches(words: list[str]) -> list[list[str]]:
-    ends = range(1, len(words) + 1)
-    return [words[start:end] for end in ends for start in range(end)]
-
-
-def _all_names(text: TextEmbeddings) -> list[set[str]]:
-    synonyms = text.synonyms or [()] * len(text.names)
-    return [
-        {readable_name(name) for name in (name, *others)}
-        for name, others in zip(text.names, synonyms, strict=True)
-    ]
 
 
 def _store_path(file: str, text: TextEmbeddings) -> str:
@@ -262,7 +264,7 @@ def _stored(file: str, wanted: TextEmbeddings) -> TextEmbeddings | None:
         return None
     same = all(
         getattr(stored, field) == getattr(wanted, field)
-        for field in ('names', 'synonyms', 'templates', 'teacher')
+        for field in ('names', 'synonyms', 'templates', 'teacher', 'embed_dims')
     )
     return stored if same else None
 

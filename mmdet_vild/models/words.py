@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -21,27 +20,31 @@ class Words:
     """A vocabulary on the detector's device.
 
     Attributes:
-        names: The C names in label order.
-        embeddings: (C + R, D) float32, L2-normalised. The last R are of words that compete with
-            the others, and are not detected.
-        novel: (C,) bool, the words that the detector has not learned from annotations.
+        names: The C names in label order, and those of R words that compete with them and are not
+            detected.
+        embeddings: (C + R, D) float32, L2-normalised.
+        novel: (C + R,) bool, the words that the detector has not learned from annotations.
+        count: C.
     """
 
     names: tuple[str, ...]
     embeddings: Tensor
     novel: Tensor
+    count: int
 
     @classmethod
     def from_text_embeddings(
-        cls,
-        text: TextEmbeddings,
-        device: str | torch.device = 'cpu',
-        rivals: np.ndarray | None = None,
+        cls, text: TextEmbeddings, device: str | torch.device = 'cpu', count: int | None = None
     ) -> 'Words':
-        """The words of a text-embedding file, and the embeddings (R, D) of competing ones."""
-        rows = text.embeddings if rivals is None else np.vstack([text.embeddings, rivals])
-        embeddings = normalize(torch.from_numpy(rows), dim=1, eps=NORM_EPS)
-        return cls(text.names, embeddings.to(device), torch.from_numpy(text.novel).to(device))
+        """The first ``count`` words of text embeddings, with which the others compete."""
+        embeddings = normalize(torch.from_numpy(text.embeddings), dim=1, eps=NORM_EPS)
+        novel = torch.from_numpy(text.novel).to(device)
+        return cls(text.names, embeddings.to(device), novel, count or len(text.names))
+
+    def without_rivals(self) -> 'Words':
+        """The C words alone."""
+        rows = slice(self.count)
+        return Words(self.names[rows], self.embeddings[rows], self.novel[rows], self.count)
 
 
 #: Of this thread alone: another one may ask the same detector for other words at the same time.

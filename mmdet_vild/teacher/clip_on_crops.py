@@ -63,12 +63,9 @@ class CLIPOnCrops(ViLD):
             original_image(data_sample), to_original(boxes, data_sample)
         ).to(boxes)
         clip = softmax(embeddings @ words.embeddings.t() / classifier.temperature, dim=1)
-        clip = clip[:, : len(words.names)]
-        # Without any region mmdet does not know how many words there are.
-        detector = region.scores if len(boxes) else clip
-        scores = self.region_scores(clip, detector, objectness, words)
-        parts = self.score_parts(clip, detector, objectness)
-        return explained_detections(boxes, scores, self.roi_head.test_cfg, words.names, parts)
+        scores = self.region_scores(clip, region.scores, objectness, words)
+        parts = self.score_parts(clip, region.scores, objectness)
+        return explained_detections(boxes, scores, self.roi_head.test_cfg, words, parts)
 
     def region_scores(
         self, clip: Tensor, detector: Tensor, objectness: Tensor, words: Words
@@ -76,13 +73,13 @@ class CLIPOnCrops(ViLD):
         """Scores of n regions, from those of the teacher and of the detector.
 
         Args:
-            clip: (n, C) the teacher's probabilities.
-            detector: (n, C) the detector's, which this baseline ignores.
+            clip: (n, C + R) the teacher's probabilities.
+            detector: (n, C + R) the detector's, which this baseline ignores.
             objectness: (n,) the RPN's.
-            words: The C words.
+            words: The C words, and the R that compete with them.
 
         Returns:
-            (n, C).
+            (n, C + R).
         """
         return (clip * objectness[:, None]).sqrt() if self.with_objectness else clip
 

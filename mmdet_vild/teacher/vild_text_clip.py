@@ -32,7 +32,7 @@ class ViLDTextCLIP(CLIPOnCrops):
     def region_scores(
         self, clip: Tensor, detector: Tensor, objectness: Tensor, words: Words
     ) -> Tensor:
-        """Geometric means (n, C) of the detector's and the teacher's probabilities."""
+        """Geometric means (n, C + R) of the detector's and the teacher's probabilities."""
         scores = geometric_mean(detector, clip, words.novel, self.ensemble_weight)
         return super().region_scores(scores, detector, objectness, words)
 

@@ -157,8 +157,8 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
             )
             instances = instances[nms(boxes.float(), scores.float(), self.max_iou)]
         words = _words(instances, classes)
-        novel = self._are_novel(instances, words)
-        names = [STAR + word if marked else word for word, marked in zip(words, novel, strict=True)]
+        novel = self._are_novel(words, instances.get('novel'))
+        names = list(map(_marked, words, novel))
         if 'base_classes' in self.dataset_meta:
             colors = [NOVEL_COLOR if marked else BASE_COLOR for marked in novel]
         else:
@@ -277,7 +277,8 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
         notes = []
         for row, nearest in zip(similarities.tolist(), labels.tolist(), strict=True):
             others = [
-                f'{INDENT}{self._marked(text.names[label])} {similarity:.2f}'
+                f'{INDENT}{_marked(text.names[label], self._is_novel(text.names[label]))} '
+                f'{similarity:.2f}'
                 for similarity, label in zip(row[1:], nearest[1:], strict=True)
             ]
             notes.append('\n'.join([f'{row[0]:.2f}', *others]))
@@ -289,14 +290,10 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
             notes=notes,
         )
 
-    def _marked(self, name: str) -> str:
-        """A name as it is drawn."""
-        return STAR + name if self._is_novel(name) else name
-
-    def _are_novel(self, instances: InstanceData, words: list[str]) -> list[bool]:
-        """Of each instance; a detector knows its words better than their names tell."""
-        if 'novel' in instances and 'base_classes' in self.dataset_meta:
-            return [bool(novel) for novel in instances.novel]
+    def _are_novel(self, words: list[str], novel: torch.Tensor | None) -> list[bool]:
+        """Of each word; a detector knows its words better than their names tell."""
+        if novel is not None and 'base_classes' in self.dataset_meta:
+            return [bool(is_novel) for is_novel in novel]
         return [self._is_novel(word) for word in words]
 
     def _is_novel(self, name: str) -> bool:
@@ -317,9 +314,15 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
                 for field, name in PARTS.items()
                 if field in instances
             ]
-            others = zip(instances.other_names[i], instances.other_scores[i], strict=True)
+            words = instances.other_names[i]
+            novel = self._are_novel(words, instances.other_novel[i])
             rows = [f'{100 * score:.1f}', ', '.join(parts)]
-            rows += [f'or {self._marked(word)} {100 * other:.1f}' for word, other in others]
+            rows += [
+                f'or {_marked(word, is_novel)} {100 * other:.1f}'
+                for word, is_novel, other in zip(
+                    words, novel, instances.other_scores[i], strict=True
+                )
+            ]
             explanations.append(f'\n{INDENT}'.join(row for row in rows if row))
         return explanations
 
@@ -355,6 +358,11 @@ def _enlarged(instances: InstanceData, factor: int) -> InstanceData:
     if 'masks' in instances:
         enlarged.masks = _masks(instances).repeat(factor, axis=1).repeat(factor, axis=2)
     return enlarged
+
+
+def _marked(name: str, is_novel: bool) -> str:
+    """A name as it is drawn."""
+    return STAR + name if is_novel else name
 
 
 def _plain(text: str) -> str:

@@ -171,6 +171,10 @@ def test_missing_file(tmp_path):
         build(str(tmp_path / 'absent.npz'))
 
 
+def json_tensor(text: str) -> torch.Tensor:
+    return torch.tensor(list(text.encode()), dtype=torch.uint8)
+
+
 class TestBaked:
     """The vocabulary in the checkpoint, in place of a file."""
 
@@ -179,7 +183,7 @@ class TestBaked:
         """Of a trained classifier, with other words baked in."""
         state = build(write_text()).state_dict()
         text = TextEmbeddings.load(write_text(count=4, name='other', seed=1))
-        return state | CLIPTextClassifier.baked_state(text) | changes, text
+        return state | CLIPTextClassifier.baked_state(text, 4) | changes, text
 
     def test_words_are_the_checkpoints(self, write_text, tmp_path):
         state, text = self.state(write_text)
@@ -202,12 +206,16 @@ class TestBaked:
     @pytest.mark.parametrize(
         ('changes', 'message'),
         [
-            (dict(vocabulary_json=torch.tensor([123], dtype=torch.uint8)), 'is damaged: Expecting'),
-            (dict(vocabulary_json=torch.tensor([91, 93], dtype=torch.uint8)), 'is damaged: list'),
+            (dict(vocabulary_json=json_tensor('{')), 'is damaged: Expecting'),
+            (dict(vocabulary_json=json_tensor('[]')), 'is damaged: list'),
+            (dict(vocabulary_json=json_tensor('[' * 10_000)), 'is damaged: maximum recursion'),
+            (dict(vocabulary_json='names'), 'is damaged: .*str'),
+            (dict(novel=None), 'is damaged: .*NoneType'),
             (dict(text_embeddings=torch.zeros(4, 16)), 'is damaged: .* zero or not finite'),
             (dict(novel=torch.zeros(3, dtype=torch.bool)), 'is damaged: found 4 embeddings'),
             (dict(text_embeddings=torch.ones(4, 8)), 'are 8 wide, but embed_dims is 16'),
             (dict(teacher_digest=torch.ones(32, dtype=torch.uint8)), 'words of another'),
+            (dict(teacher_digest='?'), 'words of another'),
         ],
     )
     def test_refuses_damage(self, write_text, changes, message):

@@ -8,6 +8,7 @@ decides everything about it. Run by ``test_fuzz.py``, which notices when this pr
 
 import faulthandler
 import json
+import math
 import os
 import resource
 import shutil
@@ -24,6 +25,7 @@ from tempfile import TemporaryDirectory
 import cv2
 import numpy as np
 import pycocotools.mask as mask_utils
+import torch
 from mutate import changed_bytes, changed_json, changed_npz, one_of
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +39,7 @@ from tf_checkpoint import crc32c, open_checkpoint  # noqa: E402
 import mmdet_vild  # noqa: E402, F401
 from mmdet_vild.datasets import EmbeddingStore, MissingRecordError, load_proposals  # noqa: E402
 from mmdet_vild.datasets.embedding_shard import DamagedRecordError, checksum  # noqa: E402
+from mmdet_vild.models import CLIPTextClassifier  # noqa: E402
 from mmdet_vild.vocabulary import TextEmbeddings, load_categories  # noqa: E402
 
 #: Seconds that a case may take, and bytes that all of them may take beyond what imports took.
@@ -119,6 +122,48 @@ def vocabulary(folder: Path, rng: Random):
             category['name'].encode()
         require(len({c['name'] for c in found}) == len(found), found)
         return [c['name'] for c in found] == [c['name'] for c in CATEGORIES]
+
+    return read
+
+
+def baked(folder: Path, rng: Random):
+    """A checkpoint with its vocabulary; all of it is tensors, and should be."""
+    path = folder / 'baked.pth'
+    names = tuple(c['name'] for c in CATEGORIES)
+    text = TextEmbeddings(
+        np.random.default_rng(0).normal(size=(3, 4)), names, np.arange(3) == 1, 'clip@1'
+    )
+    given = CLIPTextClassifier.baked_state(text, 2)
+    state = CLIPTextClassifier(5, 3, None, embed_dims=4).state_dict() | given
+    key = rng.choice(('vocabulary_json', 'vocabulary_json', *given, 'teacher_digest'))
+    if key == 'vocabulary_json':
+        content = bytes(state[key].tolist())
+        makers = [
+            lambda r: changed_bytes(content, r),
+            lambda r: changed_json(json.loads(content), r),
+            lambda r: content,
+        ]
+        state[key] = torch.tensor(list(one_of(*makers)(rng)), dtype=torch.uint8)
+    else:
+        odd = [None, 'text', 7, [1.0], torch.tensor(1.0), torch.zeros(0), torch.ones(3, 4, 1)]
+        odd += [state[key].double(), state[key] != 0, state[key][:-1], state[key] + math.nan]
+        state[key] = rng.choice([*odd, state[key].to(torch.complex64), state[key]])
+    torch.save(state, path)
+
+    def read():
+        classifier = CLIPTextClassifier(5, 3, None, embed_dims=4).eval()
+        try:
+            classifier.load_state_dict(torch.load(path, weights_only=True))
+        except ValueError as error:
+            raise ValueError(f'{path}: {error}') from error
+        found = classifier.vocabulary
+        said = json.loads(bytes(torch.load(path)['vocabulary_json'].tolist()))
+        require(list(found.names) == list(map(str, said['names'])), found)
+        require(classifier.names == found.names[:2] and said['count'] == 2, classifier.names)
+        require(classifier(torch.ones(2, 5)).isfinite().all(), found)
+        return found.names == names and np.allclose(
+            classifier.text_embeddings, given['text_embeddings']
+        )
 
     return read
 
@@ -399,7 +444,10 @@ def _changed_index(data: bytes, rng: Random) -> bytes:
     return bytes(block) + b'\0' + struct.pack('<I', crc) + data[length + 5 :]
 
 
-KINDS = (text_embeddings, vocabulary, store, annotations, annotations, proposals, tensorflow)
+KINDS = (
+    *(text_embeddings, vocabulary, baked, store),
+    *(annotations, annotations, proposals, tensorflow),
+)
 
 
 def run(number: int, only: str | None) -> dict:

@@ -76,13 +76,3 @@ def test_whatever_goes_wrong(caplog: pytest.LogCaptureFixture) -> None:
     assert drawn is None and table == ''
     (record,) = caplog.records
     assert record.levelno == logging.ERROR and 'out of <memory>' in caplog.text
-
-
-def test_words_that_would_be_dropped(tmp_path: Path) -> None:
-    """The pipelines of MMDetection's configs do not hand words on."""
-    config = tmp_path / 'config.py'
-    config.write_text(
-        "test_dataloader = dict(dataset=dict(pipeline=[dict(type='PackDetInputs')]))\n"
-    )
-    with pytest.raises(ValueError, match='add "text" and "custom_entities" to the meta_keys'):
-        web_demo.WordDetector(str(config), 'none.pth', 'cpu')

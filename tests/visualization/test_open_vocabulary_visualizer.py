@@ -191,10 +191,12 @@ def test_explanations() -> None:
         objectness=torch.tensor([0.99, 1, 0]),
         other_scores=torch.tensor([[0.1, 0.05], [0.2, 0], [0, 0]]),
         other_names=[['dog', 'toy cat'], ['cat', 'dog'], ['cat', 'cat']],
+        other_novel=torch.tensor([[False, True], [True, False], [False, False]]),
     )
     visualizer = Recorder(explain=True)
     assert draw(visualizer, found(**fields), draw_gt=False).shape[1] > SIZE
     assert visualizer.texts[0] == r'1 ★ a \$5 bill for \$1 90.0'
+    assert visualizer.texts[2:4] == ['    or ★ cat 20.0', '    or dog 0.0']  # as it says itself
     assert visualizer.texts[4:8] == [
         '2 cat 81.2',
         '    text 50.0, objectness 99.0',

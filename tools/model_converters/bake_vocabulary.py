@@ -4,9 +4,10 @@
         work_dirs/vild_r50_fpn_20e_lvis-v1/epoch_20.pth --out deployed/vild.pth \\
         --texts "toy elephant . sofa / couch . cat"
 
-``--texts`` is what DetInferencer takes: words, a file of words, or a text-embedding file. Without
-it the vocabulary is that of the config. It writes the checkpoint and, beside it, its config
-(deployed/vild.py). They need neither open_clip, nor the teacher's weights, nor any other file:
+``--texts`` is what DetInferencer takes: words, a file of words, or a text-embedding file; the other
+words of the detector's vocabulary, which compete with them, come along. Without it the words are
+those of the config. It writes the checkpoint and, beside it, its config (deployed/vild.py). They
+need neither open_clip, nor the teacher's weights, nor any other file:
 
     from mmdet.apis import DetInferencer
     DetInferencer('deployed/vild.py', 'deployed/vild.pth')('picture.jpg', out_dir='pictures')
@@ -24,7 +25,6 @@ from mmengine.runner import load_checkpoint
 
 import mmdet_vild  # noqa: F401  before any checkpoint is loaded
 from mmdet_vild.models import CLIPTextClassifier, ViLD
-from mmdet_vild.vocabulary import TextEmbeddings
 
 
 def main() -> None:
@@ -41,6 +41,11 @@ def main() -> None:
     if out.suffix != '.pth':
         parser.error(f'--out must end in .pth, found {args.out}')
 
+    written = {out.resolve(), out.with_suffix('.py').resolve()}
+    for name in (args.config, args.checkpoint):
+        if Path(name).resolve() in written:
+            parser.error(f'--out {args.out} would overwrite {name}; name another file')
+
     cfg = Config.fromfile(args.config)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     model = MODELS.build(copy.deepcopy(cfg.model))  # which changes what it is given
@@ -49,36 +54,41 @@ def main() -> None:
             f'only a ViLD can do without its teacher; {args.config} is a {type(model).__name__}'
         )
     checkpoint = load_checkpoint(model, args.checkpoint, map_location='cpu')
-    text = model.vocabulary if args.texts is None else model.encode_words(args.texts)
+    if args.texts is None:
+        everything, words = model.vocabulary, model.dataset_meta['classes']
+    else:
+        text = model.encode_words(args.texts)
+        everything, words = model.add_rivals(text), text.names
 
-    set_words(cfg, text)
+    set_words(cfg, len(words), everything.embed_dims)
     state = checkpoint['state_dict']
     for name, module in model.named_modules():
         if isinstance(module, CLIPTextClassifier):
-            baked = module.baked_state(text)
+            baked = module.baked_state(everything, len(words))
             state.update({f'{name}.{key}': value for key, value in baked.items()})
     # What is written can be read.
     MODELS.build(copy.deepcopy(cfg.model)).load_state_dict(state, strict=True)
 
-    write_checkpoint(out, cfg, text.names, state)
+    write_checkpoint(out, cfg, words, state)
     cfg.dump(out.with_suffix('.py'))
     print(
-        f'{out} and {out.with_suffix(".py")}: {len(text.names)} words '
-        f'({int(text.novel.sum())} novel) by {text.teacher}'
+        f'{out} and {out.with_suffix(".py")}: {len(words)} words '
+        f'({int(everything.novel[: len(words)].sum())} novel), with which '
+        f'{len(everything.names) - len(words)} compete, by {everything.teacher}'
     )
 
 
-def set_words(cfg: Config, text: TextEmbeddings) -> None:
-    """Change a config to that of a checkpoint with this vocabulary."""
+def set_words(cfg: Config, count: int, embed_dims: int) -> None:
+    """Change a config to that of a checkpoint with its vocabulary."""
     cfg.model.pop('teacher', None)
     head = cfg.model.roi_head
     classifier = head.bbox_head.cls_predictor_cfg
     classifier.text_embeddings = None
-    classifier.embed_dims = text.embed_dims
+    classifier.embed_dims = embed_dims
     classifier.pop('novel_categories', None)
-    head.bbox_head.num_classes = len(text.names)
+    head.bbox_head.num_classes = count
     if head.get('mask_head'):
-        head.mask_head.num_classes = len(text.names)
+        head.mask_head.num_classes = count
 
 
 if __name__ == '__main__':

@@ -1,0 +1,118 @@
+"""What words that are asked for have to do with those of a detector's vocabulary."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from mmdet_vild.vocabulary import TextEmbeddings, readable_name
+
+#: LVIS says so which of two meanings a name has: 'bow_(weapon)'.
+_QUALIFIER = re.compile(r' \([^()]*\)$')
+#: 'mugs' and 'mug', 'boxes' and 'box', 'horses' and 'horse' are alike without it.
+_ENDING = re.compile(r'es$|(?<![su])s$|e$')
+#: What follows them says more about a thing, and not what it is: 'cup of coffee'.
+_PREPOSITIONS = re.compile(r' (?:of|with|without|in|on) ')
+
+
+class KnownWords:
+    """A detector's vocabulary, to compare words with.
+
+    Names are compared without case, underscores, and what LVIS adds in brackets, as long as only
+    one category has the name then.
+
+    Args:
+        vocabulary: The C categories.
+    """
+
+    def __init__(self, vocabulary: TextEmbeddings) -> None:
+        self.vocabulary = vocabulary
+        self._synonyms = _synonyms(vocabulary)
+        self._keys = [
+            {_key(name) for name in (name, *synonyms)}
+            for name, synonyms in zip(vocabulary.names, self._synonyms, strict=True)
+        ]
+        self._rows = {}
+        counts = Counter(map(_key, vocabulary.names))
+        for row, name in reversed([*enumerate(vocabulary.names)]):
+            if counts[_key(name)] == 1:
+                self._rows[_key(name)] = row
+        for row, name in reversed([*enumerate(vocabulary.names)]):
+            self._rows[readable_name(name)] = row
+        novel = {_key(vocabulary.names[row]) for row in np.flatnonzero(vocabulary.novel)}
+        base = (self._keys[row] for row in np.flatnonzero(~vocabulary.novel))
+        self._base = set().union(*base) - novel
+
+    def find(self, name: str, synonyms: Sequence[str]) -> tuple[int | None, tuple[str, ...]]:
+        """The category that a word is, and its synonyms.
+
+        Args:
+            name: The word.
+            synonyms: The same and other names of it.
+
+        Returns:
+            The category's row and all its synonyms, if the word has its name, and no synonyms or
+            just these; otherwise None, and the synonyms as they are.
+        """
+        for key in (readable_name(name), _key(name)):
+            row = self._rows.get(key)
+            if row is not None and tuple(synonyms) in ((name,), self._synonyms[row]):
+                return row, self._synonyms[row]
+        return None, tuple(synonyms)
+
+    def is_novel(self, synonyms: Sequence[str]) -> bool:
+        """Whether the detector has learned a word under none of its names.
+
+        It has where one is the name or a synonym of a base category, and not the name of a novel
+        one.
+        """
+        return not self._base & set(map(_key, synonyms))
+
+    def add_rivals(self, text: TextEmbeddings) -> TextEmbeddings:
+        """Words, and after them the categories that mean something else.
+
+        Those do not that have a name of such a word. And where the word is none of the
+        categories, those that it is a kind of, as a 'striped mug' is a 'mug', and those that are a
+        kind of it, as a 'mug' is for 'mugs' and a 'red mug' is for 'mug'.
+        """
+        same, kinds, ends = set(), set(), set()
+        for name, synonyms in zip(text.names, _synonyms(text), strict=True):
+            same |= set(map(_key, (name, *synonyms)))
+            if self.find(name, synonyms)[0] is None:
+                for thing in map(_thing, (name, *synonyms)):
+                    kinds.add(thing)
+                    ends |= _ends(thing)
+        rows = [
+            row
+            for row, keys in enumerate(self._keys)
+            if not keys & same
+            and not any(_thing(key) in ends or _ends(_thing(key)) & kinds for key in keys)
+        ]
+        own = self.vocabulary
+        return replace(
+            text,
+            embeddings=np.vstack([text.embeddings, own.embeddings[rows]]),
+            names=(*text.names, *(own.names[row] for row in rows)),
+            novel=np.concatenate([text.novel, own.novel[rows]]),
+            synonyms=(*_synonyms(text), *(self._synonyms[row] for row in rows)),
+        )
+
+
+def _synonyms(text: TextEmbeddings) -> tuple[tuple[str, ...], ...]:
+    return text.synonyms or tuple((name,) for name in text.names)
+
+
+def _key(name: str) -> str:
+    return _QUALIFIER.sub('', ' '.join(readable_name(name).split()))
+
+
+def _thing(name: str) -> str:
+    """What something is, in one or many: 'striped mug' for 'Striped mugs of tin'."""
+    return _ENDING.sub('', _PREPOSITIONS.split(_key(name))[0])
+
+
+def _ends(thing: str) -> set[str]:
+    words = thing.split()
+    return {' '.join(words[start:]) for start in range(len(words))}
