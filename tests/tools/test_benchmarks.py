@@ -6,6 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from mmdet.evaluation import eval_map
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
 
 TOOLS = Path(__file__).parents[2] / 'tools' / 'benchmarks'
 sys.path.insert(0, str(TOOLS))
@@ -13,6 +17,7 @@ sys.path.insert(0, str(TOOLS))
 import data_time  # noqa: E402
 import inference  # noqa: E402
 import lvis_evaluation  # noqa: E402
+import own_words  # noqa: E402
 import postprocess  # noqa: E402
 import store  # noqa: E402
 import store_damage  # noqa: E402
@@ -130,3 +135,38 @@ def test_lvis_evaluation_says_who_needs_too_much_memory():
     assert rows['LVISMetric'][2] == 'more than 20.0'
     assert rows['FastLVISMetric'] == ['3', '70', '5.0', '', 'at most 0.250']
     assert 'The figures are' not in printed
+
+
+class Shelf:
+    """Ten images: a cup in each, and a plate in every second one."""
+
+    metainfo = dict(classes=('plate', 'cup', 'fork'))
+
+    def __len__(self) -> int:
+        return 10
+
+    def get_data_info(self, index: int) -> dict:
+        objects = [dict(bbox=[0, 0, 10, 10], bbox_label=1)]
+        objects += [dict(bbox=[20, 0, 30, 10], bbox_label=0)] * (index % 2)
+        return dict(img_path=f'{index}', instances=objects)
+
+
+def test_own_words_counts_what_is_right(monkeypatch):
+    """Cups are found, a plate is said to be in every image, and forks are never found."""
+
+    def detector(model, path: str, text_prompt: list[str], custom_entities: bool) -> DetDataSample:
+        found = {'cup': (0.9, 0), 'plate': (0.8, 20)}
+        rows = [(label, *found[word]) for label, word in enumerate(text_prompt) if word in found]
+        instances = InstanceData(
+            labels=torch.tensor([label for label, _, _ in rows]),
+            scores=torch.tensor([score for _, score, _ in rows]),
+            bboxes=torch.tensor([[x, 0.0, x + 9, 10] for _, _, x in rows]).reshape(-1, 4),
+        )
+        return DetDataSample(pred_instances=instances)
+
+    monkeypatch.setattr(own_words, 'inference_detector', detector)
+    _, (result,) = eval_map(*own_words.detect(None, Shelf(), 3, 10), iou_thr=0.5, logger='silent')
+    assert result['num_gts'] == 15 and result['num_dets'] == 20
+    assert result['precision'][9] == 1 and result['precision'][-1] == 0.75
+    (asked, _) = own_words.detect(None, Shelf(), 2, 4)
+    assert len(asked) == 8
