@@ -375,6 +375,7 @@ class TestAuthorsWords:
         np.testing.assert_array_equal(text.embeddings, self.COLUMNS.T)
         assert text.names[4] == 'category 4'
         assert text.novel.tolist() == [False, True, False, True, False]
+        assert text.synonyms[4] == ('category 4', 'thing 4')
 
     def test_without_a_mask(self, tmp_path):
         assert self.words(tmp_path, self.COLUMNS, novel=(0,)).novel[0]
@@ -411,6 +412,7 @@ class TestAuthorsWords:
         text = TextEmbeddings.load(str(tmp_path / 'text.npz'))
         assert text.names == LVISV1Dataset.METAINFO['classes']
         assert np.flatnonzero(text.novel).tolist() == [0, 1202]
+        assert text.synonyms == ()
 
     @pytest.mark.parametrize(
         'columns, mask, message',
