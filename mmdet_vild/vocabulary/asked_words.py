@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from .prompts import readable_name
 from .word_checks import check_word
 
-#: Between words of a line: a dot of its own. mmdet's GLIP and Grounding DINO need no blank before.
+#: Between words of a line: a dot of its own. In mmdet's GLIP and Grounding DINO it is '. '.
 _BETWEEN_WORDS = re.compile(r'\s\.(?=\s)')
 #: Between synonyms of a word: a slash of its own. 'cutting/chopping board' is one synonym.
 _BETWEEN_SYNONYMS = re.compile(r'\s/(?=\s)')

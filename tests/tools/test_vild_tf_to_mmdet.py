@@ -4,6 +4,7 @@ import copy
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import authors_network
@@ -396,6 +397,10 @@ class TestAuthorsWords:
         self.words(tmp_path, self.COLUMNS)
         with pytest.raises(FileExistsError, match='holds other words than these'):
             self.words(tmp_path, self.COLUMNS + 1)
+        text = TextEmbeddings.load(str(tmp_path / 'text.npz'))
+        replace(text, synonyms=()).save(str(tmp_path / 'text.npz'))
+        with pytest.raises(FileExistsError, match='holds other words than these'):
+            self.words(tmp_path, self.COLUMNS)
 
     def test_of_lvis_without_its_annotations(self, tmp_path):
         """1203 columns; MMDetection knows the names, the mask which are rare."""
