@@ -122,7 +122,6 @@ class OpenCLIPTeacher:
         """float: 1 / the scale that the teacher learned for its cosine similarities."""
         return 1 / self.model.logit_scale.exp().item()
 
-    @torch.no_grad()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Encode texts as they are.
 
@@ -183,6 +182,7 @@ class OpenCLIPTeacher:
         embeddings = self._encode_texts(prompts, names).view(-1, len(templates), self.embed_dims)
         return normalize(embeddings.mean(1), dim=1)
 
+    @torch.no_grad()
     def _encode_texts(self, texts: list[str], names: list[str]) -> Tensor:
         """The embeddings (n, D) of n texts, of which errors say the names."""
         chunks = []
