@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,13 @@ from mmengine.logging import MMLogger
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from mmdet_vild.vocabulary import VILD_TEMPLATES, TextEmbeddings, fill_templates, is_novel
+from mmdet_vild.vocabulary import (
+    VILD_TEMPLATES,
+    TextEmbeddings,
+    fill_templates,
+    is_novel,
+    readable_name,
+)
 
 from .crops import CROP_MODES, CROP_SCALES, crop_windows, resize_windows
 
@@ -115,7 +122,6 @@ class OpenCLIPTeacher:
         """float: 1 / the scale that the teacher learned for its cosine similarities."""
         return 1 / self.model.logit_scale.exp().item()
 
-    @torch.no_grad()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Encode texts as they are.
 
@@ -128,15 +134,7 @@ class OpenCLIPTeacher:
         Raises:
             ValueError: A text has more tokens than the teacher reads.
         """
-        chunks = [
-            self.model.encode_text(
-                self._tokenize(list(texts[i : i + self.batch_size])).to(self.device)
-            )
-            .float()
-            .cpu()
-            for i in range(0, len(texts), self.batch_size)
-        ]
-        return normalize(torch.cat(chunks), dim=1)
+        return self._encode_texts(list(texts), [repr(text) for text in texts])
 
     def encode_categories(
         self, categories: Sequence[dict], templates: Sequence[str] = VILD_TEMPLATES
@@ -152,7 +150,12 @@ class OpenCLIPTeacher:
 
         Returns:
             The text embeddings, in the order of ``categories``.
+
+        Raises:
+            ValueError: A synonym has, in its prompts, more tokens than the teacher reads, or the
+                synonyms of two categories are the same tokens to it.
         """
+        self._check_distinct(categories)
         synonyms = [synonym for category in categories for synonym in category['synonyms']]
         # Some at a time: all prompts of 20,000 words would take gigabytes.
         per_synonym = torch.cat(
@@ -175,8 +178,35 @@ class OpenCLIPTeacher:
     def _encode_synonyms(self, synonyms: Sequence[str], templates: Sequence[str]) -> Tensor:
         """The embeddings (n, D) of n synonyms, averaged over the prompts and L2-normalised."""
         prompts = [prompt for synonym in synonyms for prompt in fill_templates(synonym, templates)]
-        embeddings = self.encode_texts(prompts).view(-1, len(templates), self.embed_dims)
+        names = [f'a prompt of {synonym!r}' for synonym in synonyms for _ in templates]
+        embeddings = self._encode_texts(prompts, names).view(-1, len(templates), self.embed_dims)
         return normalize(embeddings.mean(1), dim=1)
+
+    @torch.no_grad()
+    def _encode_texts(self, texts: list[str], names: list[str]) -> Tensor:
+        """The embeddings (n, D) of n texts, of which errors say the names."""
+        chunks = []
+        for i in range(0, len(texts), self.batch_size):
+            part = slice(i, i + self.batch_size)
+            tokens = self._tokenize(texts[part], names[part]).to(self.device)
+            chunks.append(self.model.encode_text(tokens).float().cpu())
+        return normalize(torch.cat(chunks), dim=1)
+
+    def _check_distinct(self, categories: Sequence[dict]) -> None:
+        """Raise a ValueError if two categories are the same tokens."""
+        synonyms = [synonym for category in categories for synonym in category['synonyms']]
+        tokens = self._tokenize([readable_name(s) for s in synonyms], [repr(s) for s in synonyms])
+        rows = (row.tobytes() for row in tokens.numpy())
+        names = {}
+        for category in categories:
+            read = frozenset(islice(rows, len(category['synonyms'])))
+            if read in names:
+                raise ValueError(
+                    f'{self.model_name} reads {names[read]!r} and {category["name"]!r} as the same '
+                    'tokens, and could not tell them apart; leave one of them out, or give it a '
+                    'synonym that is read differently'
+                )
+            names[read] = category['name']
 
     def encode_crops(self, image: np.ndarray, boxes: np.ndarray | Tensor) -> Tensor:
         """Embed regions of one image; see :meth:`encode_regions`."""
@@ -259,17 +289,24 @@ class OpenCLIPTeacher:
             chunks.append(self.encode_images(torch.cat(waiting)))
         return torch.cat(chunks)
 
-    def _tokenize(self, texts: list[str]) -> Tensor:
-        """The tokens (n, context length) of texts, none of which open_clip had to cut off."""
+    def _tokenize(self, texts: list[str], names: list[str]) -> Tensor:
+        """The tokens (n, context length) of texts, none of which open_clip had to cut off.
+
+        Errors say the name of a text.
+        """
         length = self.tokenizer.context_length
         padding = self.tokenizer(['']).mode().values  # most of an empty text
         tokens = self.tokenizer(texts)
         untruncated = self.tokenizer(texts, 2 * length)
         too_long = (untruncated != padding).sum(1) > (tokens != padding).sum(1)
         if too_long.any():
+            first = int(too_long.nonzero()[0])
+            # No text has more tokens than bytes, but for those at its start and its end.
+            whole = self.tokenizer([texts[first]], len(texts[first].encode()) + 2)
             raise ValueError(
-                f'{texts[too_long.nonzero()[0]]!r} has more than the {length} tokens that '
-                f'{self.model_name} reads, and would be cut off; shorten the name or the synonym'
+                f'{names[first]} has {int((whole != padding).sum())} tokens, more than the '
+                f'{length} tokens that {self.model_name} reads, and would be cut off; shorten the '
+                'name or the synonym'
             )
         return tokens
 

@@ -1,10 +1,11 @@
 """Category names, base / novel splits, prompt templates and text-embedding files."""
 
 from .asked_words import parse_words
-from .categories import is_novel, load_categories, repeated_names
+from .categories import is_novel, load_categories
 from .prompts import VILD_TEMPLATES, fill_templates, readable_name
 from .teacher_identity import knows_weights, same_teacher
 from .text_embeddings import TextEmbeddings
+from .word_checks import repeated_names
 
 __all__ = [
     'VILD_TEMPLATES',

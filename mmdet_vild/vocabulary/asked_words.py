@@ -4,32 +4,36 @@ import re
 from collections.abc import Sequence
 
 from .prompts import readable_name
+from .word_checks import check_word
 
-#: Between words: a dot of its own, as in mmdet's GLIP and Grounding DINO.
+#: Between words of a line: a dot of its own. In mmdet's GLIP and Grounding DINO it is '. '.
 _BETWEEN_WORDS = re.compile(r'\s\.(?=\s)')
 #: Between synonyms of a word: a slash of its own. 'cutting/chopping board' is one synonym.
 _BETWEEN_SYNONYMS = re.compile(r'\s/(?=\s)')
+#: What may stand between words or in one: commas, semicolons, and a dot at the end of something.
+_PERHAPS_BETWEEN = re.compile(r'[,;،؛，；、]|\.\s|\s\.')
 
 
 def parse_words(text: str | Sequence[str]) -> list[dict]:
     """Read ``'toy elephant . sofa / couch . cat'``: three words, the second with a synonym.
 
     Args:
-        text: Words with `` . `` between them, or a sequence of words. `` / `` is between the
-            synonyms of a word, whose first is its name.
+        text: Words with `` . `` or ends of lines between them; empty lines, and dots and blanks at
+            the ends of lines, are left out. Or a sequence of words, in which such dots are part of
+            the word. `` / `` is between the synonyms of a word, whose first is its name.
 
     Returns:
         A dict a word, in order, as :func:`load_categories` returns them.
 
     Raises:
         TypeError: It is neither a text nor a sequence of texts.
-        ValueError: There is no word, a word or a synonym is empty, or two words are the same to
-            the teacher, which reads neither case nor underscores.
+        ValueError: There is no word, a word or a synonym shows nothing or holds what no file can,
+            or two words are the same to the teacher, which reads neither case nor underscores. Or
+            a word of a text may be several: it has a comma, a semicolon, or a dot on one side of
+            which is a blank, as in ``'cat. dog'``. In a sequence it is one.
     """
     if isinstance(text, str):
-        # mmdet leaves out dots and blanks at both ends, too.
-        words = _BETWEEN_WORDS.split(text.strip(' \t\r\n.'))
-        words = [] if words == [''] else words
+        words = _split_words(text)
     elif isinstance(text, Sequence) and all(isinstance(word, str) for word in text):
         words = list(text)
     else:
@@ -41,12 +45,7 @@ def parse_words(text: str | Sequence[str]) -> list[dict]:
     categories, positions = [], {}
     for position, word in enumerate(words):
         synonyms = split_synonyms(word)
-        if not all(map(_is_visible, synonyms)):
-            raise ValueError(
-                f'word {position + 1} of {len(words)} is empty, or has an empty synonym: {word!r}; '
-                'write "cat . sofa / couch", with one dot between words and one slash between '
-                'synonyms'
-            )
+        check_word(synonyms, f'word {position + 1} of {len(words)}')
         key = readable_name(synonyms[0])
         if key in positions:
             raise ValueError(
@@ -65,5 +64,13 @@ def split_synonyms(word: str) -> list[str]:
     return [' '.join(synonym.split()) for synonym in _BETWEEN_SYNONYMS.split(f' {word} ')]
 
 
-def _is_visible(text: str) -> bool:
-    return any(character.isprintable() and not character.isspace() for character in text)
+def _split_words(text: str) -> list[str]:
+    lines = [' '.join(line.split()).strip(' .') for line in text.splitlines()]
+    words = [word.strip() for line in lines if line for word in _BETWEEN_WORDS.split(line)]
+    for word in words:
+        if _PERHAPS_BETWEEN.search(word):
+            raise ValueError(
+                f'{word!r} may be one word or several: write "cat . dog" for several, or a list '
+                f'such as [[{word!r}]] where it is one'
+            )
+    return words

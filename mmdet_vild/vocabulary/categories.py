@@ -1,18 +1,14 @@
 """Category lists: names, synonyms and the base / novel split."""
 
 import json
-import re
-from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 
 from .asked_words import split_synonyms
+from .word_checks import check_word, repeated_names
 
 #: Frequency groups of LVIS v1. Rare categories are the novel ones (ViLD, Sec. 4.1).
 FREQUENCIES = ('f', 'c', 'r')
 NOVEL_FREQUENCY = 'r'
-#: The end of a text in C, and what is no character: half of one, in JSON.
-_UNWRITABLE = re.compile('[\0\ud800-\udfff]')
 #: Names that PASCAL VOC writes as one word, which a teacher would not know.
 _SPELLED_OUT = {
     'diningtable': 'dining table',
@@ -42,17 +38,17 @@ def load_categories(path: str) -> list[dict]:
 
     Raises:
         FileNotFoundError: There is no such file or dataset class.
-        ValueError: The file is none of the above, is empty, or a category is malformed or
-            occurs twice.
+        ValueError: The file is none of the above, is empty, or a category is malformed, shows
+            nothing or occurs twice, to the teacher, which reads neither case nor underscores.
     """
     file = Path(path)
     if not file.is_file():
         return _of_dataset_class(path)
     try:
-        text = file.read_text(encoding='utf-8')
+        text = file.read_text(encoding='utf-8-sig')  # Notepad marks it
     except UnicodeDecodeError as error:
         raise ValueError(f'{path} is not text in UTF-8: {error}') from error
-    if file.suffix == '.txt':
+    if file.suffix.lower() == '.txt':
         lines = [split_synonyms(line) for line in text.splitlines() if line.strip()]
         raw = [{'name': synonyms[0], 'synonyms': synonyms} for synonyms in lines]
     else:
@@ -69,13 +65,11 @@ def load_categories(path: str) -> list[dict]:
         )
     categories = [_check(category, index, path) for index, category in enumerate(raw)]
     if repeated := repeated_names([category['name'] for category in categories]):
-        raise ValueError(f'{path} names these categories more than once: {repeated}')
+        raise ValueError(
+            f'{path} names these categories more than once: {repeated}; the teacher reads neither '
+            'case nor underscores'
+        )
     return categories
-
-
-def repeated_names(names: Iterable[str]) -> list[str]:
-    """Those that occur more than once, sorted."""
-    return sorted(name for name, count in Counter(names).items() if count > 1)
 
 
 def _of_dataset_class(name: str) -> list[dict]:
@@ -112,15 +106,10 @@ def _check(category: object, index: int, path: str) -> dict:
         )
     if not isinstance(category.get('name'), str):
         raise ValueError(f'{where} has no "name": found {category!r}')
-    if not category['name'].strip():
-        raise ValueError(f'{where} has an empty name')
-    if _UNWRITABLE.search(category['name']):
-        raise ValueError(f'{where} has the name {category["name"]!r}, which no text file can hold')
     synonyms = category.get('synonyms') or [category['name']]
-    if not isinstance(synonyms, list) or not all(
-        isinstance(s, str) and s.strip() and not _UNWRITABLE.search(s) for s in synonyms
-    ):
+    if not isinstance(synonyms, list) or not all(isinstance(s, str) for s in synonyms):
         raise ValueError(f'{where}: "synonyms" must be a list of texts, found {synonyms!r}')
+    check_word(list(dict.fromkeys([category['name'], *synonyms])), where)
     if not isinstance(category.get('id', 0), int):
         raise ValueError(f'{where}: "id" must be an integer, found {category["id"]!r}')
     frequency = category.get('frequency')

@@ -54,8 +54,11 @@ VILD_TEMPLATES: tuple[str, ...] = (
 
 
 def readable_name(name: str) -> str:
-    """Turn a dataset's category name into words: ``'tow_truck'`` becomes ``'tow truck'``."""
-    return name.replace('_', ' ').replace('/', ' or ').lower().strip()
+    """Turn a dataset's category name into words: ``'Tow_truck'`` becomes ``'tow truck'``.
+
+    Two names that become the same are the same word.
+    """
+    return ' '.join(name.replace('_', ' ').replace('/', ' or ').lower().split())
 
 
 def fill_templates(name: str, templates: Sequence[str] = VILD_TEMPLATES) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .categories import repeated_names
+from .word_checks import repeated_names
 
 #: The kind of data and the number of dimensions of each.
 _FIELDS = {'embeddings': ('f', 2), 'names': ('U', 1), 'novel': ('b', 1), 'teacher': ('U', 0)}

@@ -190,6 +190,10 @@ def check_pictures(run: Run, clone: Clone) -> None:
         assert (column > 200).mean() > 0.8 and (column < 80).any()
         assert not np.array_equal(picture[:, :512], picture[:, 512:1024])
     assert cv2.imread(str(work / 'curves.png')) is not None
+    panels = set(
+        re.search(r'wrote work_dirs/curves.png: (.*)', run.of('plot_logs.py'))[1].split(', ')
+    )
+    assert {'loss', 'loss_distill', 'lvis/bbox_AP', 'lvis/bbox_APr'} <= panels
     page = (work / 'confusion.html').read_text()
     assert 'red heart' in page and 'blue circle' in page
 
@@ -360,7 +364,11 @@ shutil.rmtree('data/lvis_v1/vild/regions_vit-b-32')
         },
         check=check_many_gpus,
     ),
-    'docs/pictures.md': Page(check=check_pictures),
+    'docs/pictures.md': Page(
+        # The same test, by the first command of the page.
+        adapted=[('work_dirs/mini_lvis/vild-test', 'work_dirs/pictures')],
+        check=check_pictures,
+    ),
     'docs/mini_lvis.md': Page(
         adapted=[(r'iter_600', 'iter_2')],
         check=check_mini_lvis,

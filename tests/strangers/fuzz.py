@@ -107,7 +107,7 @@ def vocabulary(folder: Path, rng: Random):
 
     def read():
         found = load_categories(str(path))
-        text = path.read_text(encoding='utf-8')
+        text = path.read_text(encoding='utf-8-sig')
         if path.suffix == '.txt':
             expected = [{'name': line.strip()} for line in text.splitlines() if line.strip()]
         else:

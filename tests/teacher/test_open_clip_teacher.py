@@ -10,7 +10,7 @@ from PIL import Image
 from torch.nn.functional import normalize
 
 from mmdet_vild.teacher import OpenCLIPTeacher, crop_windows, open_clip_teacher
-from mmdet_vild.vocabulary import VILD_TEMPLATES
+from mmdet_vild.vocabulary import VILD_TEMPLATES, load_categories
 
 pytestmark = pytest.mark.onedl
 
@@ -113,8 +113,19 @@ def test_texts_beyond_the_context_are_refused(teacher):
     assert teacher.encode_texts(['a', fits]).shape == (2, teacher.embed_dims)
     for count in (19, 50):
         text = ' '.join(['circle'] * count)
-        with pytest.raises(ValueError, match=f"'{text}' has more than the 20 tokens that mini-cl"):
+        message = f"^'{text}' has {count + 2} tokens, more than the 20 tokens that mini-clip reads"
+        with pytest.raises(ValueError, match=message):
             teacher.encode_texts([fits, text])
+
+
+def test_words_beyond_the_context_are_named_without_their_prompts(teacher):
+    categories = [dict(name='x', synonyms=[s], frequency=None) for s in ('cat', 'big_cat ' * 6)]
+    # Its 12 words, 8 of the prompt, a full stop, and the marks of the start and the end.
+    message = f"^a prompt of '{'big_cat ' * 6}' has 23 tokens, more than the 20 tokens that mini-c"
+    with pytest.raises(ValueError, match=message):
+        teacher.encode_categories(
+            categories, ['{}', 'there is one {} in a very dark scene.', 'a {}']
+        )
 
 
 def test_what_pads_a_text_may_be_any_token(teacher, monkeypatch):
@@ -127,8 +138,33 @@ def test_what_pads_a_text_may_be_any_token(teacher, monkeypatch):
     tokenize.context_length = 20
     monkeypatch.setattr(teacher, 'tokenizer', tokenize)
     teacher.encode_texts(['circle ' * 19])
-    with pytest.raises(ValueError, match='more than the 20 tokens'):
+    with pytest.raises(ValueError, match='has 21 tokens, more than the 20 tokens'):
         teacher.encode_texts(['circle ' * 20])
+
+
+@pytest.mark.parametrize(
+    ('one', 'other'),
+    [
+        (['caf\u00e9'], ['cafe\u0301']),
+        (['\ufb01sh'], ['fish']),
+        (['coach', 'bus'], ['bus', 'Coach']),
+    ],
+)
+def test_words_that_the_teacher_reads_as_the_same(teacher, one, other):
+    words = [dict(name=s[0], synonyms=s, frequency=None) for s in (one, ['cat'], other)]
+    message = f'mini-clip reads {one[0]!r} and {other[0]!r} as the same tokens'
+    with pytest.raises(ValueError, match=message):
+        teacher.encode_categories(words, ['{}'])
+    words[2]['synonyms'] = [*other, 'omnibus']
+    assert len(teacher.encode_categories(words, ['{}']).names) == 3
+
+
+@pytest.mark.parametrize('vocabulary', ['CocoDataset', 'LVISV1Dataset', 'Objects365V2Dataset'])
+def test_words_of_datasets_are_different_to_the_teacher(teacher, vocabulary, monkeypatch):
+    monkeypatch.setattr(
+        teacher, '_encode_synonyms', lambda synonyms, _: torch.ones(len(synonyms), 64)
+    )
+    teacher.encode_categories(load_categories(vocabulary))
 
 
 def test_identity_is_that_of_the_weights(weights, teacher, tmp_path):

@@ -147,7 +147,12 @@ def write_npz(path: Path, values: dict[str, np.ndarray]) -> Path:
 def write_categories(path: Path, count: int = CATEGORIES, novel: tuple[int, ...] = (1, 3)) -> Path:
     """An annotation file's categories, of which those at ``novel`` are rare."""
     categories = [
-        dict(id=i + 1, name=f'category {i}', frequency='r' if i in novel else 'f')
+        dict(
+            id=i + 1,
+            name=f'category {i}',
+            synonyms=[f'category {i}', f'thing {i}'],
+            frequency='r' if i in novel else 'f',
+        )
         for i in range(count)
     ]
     path.write_text(json.dumps(dict(categories=categories)))

@@ -173,26 +173,26 @@ def test_images_without_detections(world: World) -> None:
     ],
 )  # fmt: skip
 def test_wrong_results(world: World, results: object, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(SystemExit, match=message):
         world.report(results=results)
 
 
 def test_wrong_files(world: World) -> None:
-    with pytest.raises(FileNotFoundError, match='there is no results file'):
+    with pytest.raises(SystemExit, match='error: there is no results file'):
         confusion_report.main([world.config, str(world.root / 'none.json')])
     pickle = world.root / 'results.pkl'
     pickle.write_bytes(b'\x80\x04cos\nsystem\n')
-    with pytest.raises(ValueError, match='results.pkl cannot be read'):
+    with pytest.raises(SystemExit, match='results.pkl cannot be read'):
         confusion_report.main([world.config, str(pickle)])
     options = ['--cfg-options', 'test_dataloader.dataset.type=CocoDataset']
-    with pytest.raises(ValueError, match='CocoDataset, which does not say which .* are novel'):
+    with pytest.raises(SystemExit, match='CocoDataset, which does not say which .* are novel'):
         world.report(*options, 'test_dataloader.dataset.metainfo._delete_=True')
-    with pytest.raises(FileNotFoundError, match='no image at .*3.png; set data_root'):
+    with pytest.raises(SystemExit, match='no image at .*3.png; set data_root'):
         world.report('--cfg-options', 'test_dataloader.dataset.data_prefix.img=elsewhere/')
     content = json.loads((world.root / 'val.json').read_text())
     for image in content['images']:
         image['file_name'] = '../images/' + image['file_name']
     (world.root / 'val.json').write_text(json.dumps(content))
     (world.root / 'others').mkdir()
-    with pytest.raises(ValueError, match='3.png, named in .*val.json, is outside of .*others'):
+    with pytest.raises(SystemExit, match='3.png, named in .*val.json, is outside of .*others'):
         world.report('--cfg-options', 'test_dataloader.dataset.data_prefix.img=others/')

@@ -57,7 +57,10 @@ def test_resumed_run(work_dir: Path) -> None:
 
 
 def test_draws_what_is_asked_for(
-    work_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    work_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     titles = []
     original = plot_logs.Figure.savefig
@@ -76,6 +79,9 @@ def test_draws_what_is_asked_for(
     # A test is a line of its own.
     assert titles == [{'loss': 2, 'loss_cls': 2, 'lvis/bbox_AP': 3}, {'loss_cls': 1}]
     assert cv2.imread(str(out)) is not None
+    assert capsys.readouterr().out.splitlines() == [
+        f'wrote {out}: {", ".join(drawn)}' for drawn in titles
+    ]
 
 
 def test_errors(work_dir: Path, tmp_path: Path) -> None:
@@ -89,3 +95,19 @@ def test_errors(work_dir: Path, tmp_path: Path) -> None:
         (tmp_path / 'log').write_text(content)
         with pytest.raises(ValueError, match='line . of .*log is no JSON object'):
             plot_logs.Run(tmp_path / 'log')
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['nothing'], 'error: there is no .*nothing; name a work_dir'),
+        (['run', '--keys', '['], r"error: --keys '\[' is no regular expression: unterminated"),
+        (['run', '--keys', 'speed'], 'error: no logged key contains'),
+    ],
+)
+def test_errors_are_no_tracebacks(
+    work_dir: Path, options: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(work_dir.parent)
+    with pytest.raises(SystemExit, match=message):
+        plot_logs.main(options)

@@ -4,6 +4,7 @@ import copy
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import authors_network
@@ -375,6 +376,7 @@ class TestAuthorsWords:
         np.testing.assert_array_equal(text.embeddings, self.COLUMNS.T)
         assert text.names[4] == 'category 4'
         assert text.novel.tolist() == [False, True, False, True, False]
+        assert text.synonyms[4] == ('category 4', 'thing 4')
 
     def test_without_a_mask(self, tmp_path):
         assert self.words(tmp_path, self.COLUMNS, novel=(0,)).novel[0]
@@ -395,6 +397,10 @@ class TestAuthorsWords:
         self.words(tmp_path, self.COLUMNS)
         with pytest.raises(FileExistsError, match='holds other words than these'):
             self.words(tmp_path, self.COLUMNS + 1)
+        text = TextEmbeddings.load(str(tmp_path / 'text.npz'))
+        replace(text, synonyms=()).save(str(tmp_path / 'text.npz'))
+        with pytest.raises(FileExistsError, match='holds other words than these'):
+            self.words(tmp_path, self.COLUMNS)
 
     def test_of_lvis_without_its_annotations(self, tmp_path):
         """1203 columns; MMDetection knows the names, the mask which are rare."""
@@ -411,6 +417,7 @@ class TestAuthorsWords:
         text = TextEmbeddings.load(str(tmp_path / 'text.npz'))
         assert text.names == LVISV1Dataset.METAINFO['classes']
         assert np.flatnonzero(text.novel).tolist() == [0, 1202]
+        assert text.synonyms == ()
 
     @pytest.mark.parametrize(
         'columns, mask, message',

@@ -1,5 +1,7 @@
 """The syntax of words that a user asks for."""
 
+import re
+
 import pytest
 from mmdet.evaluation import get_classes
 
@@ -13,9 +15,14 @@ from mmdet_vild.vocabulary import load_categories, parse_words
         ('bench . car .', [['bench'], ['car']]),  # as mmdet's image demo has it
         ('cat', [['cat']]),
         ('sofa / couch .  big   cat', [['sofa', 'couch'], ['big cat']]),
-        ('St. Bernard . cutting/chopping board', [['St. Bernard'], ['cutting/chopping board']]),
+        ('3.5 mm jack . cutting/chopping board', [['3.5 mm jack'], ['cutting/chopping board']]),
+        (
+            'cat .\r\n\n . \nsofa / couch . dog\n. mug.\n',
+            [['cat'], ['sofa', 'couch'], ['dog'], ['mug']],
+        ),
         (('猫 / ネコ', 'собака', 'naïve'), [['猫', 'ネコ'], ['собака'], ['naïve']]),
-        (['a . b'], [['a . b']]),  # a word of a list is no text of several
+        # A word of a list is no text of several.
+        (['a . b', 'St. Bernard', 'cat, dog'], [['a . b'], ['St. Bernard'], ['cat, dog']]),
     ],
 )
 def test_words(text, expected):
@@ -41,6 +48,8 @@ def test_class_names_of_mmdet(name):
         ([], ValueError, 'there is no word'),
         ('cat . . dog', ValueError, 'word 2 of 3 is empty'),
         (['cat', '\u200b'], ValueError, 'word 2 of 2 is empty'),
+        (['cat', 'd\0g'], ValueError, r"word 2 of 2 has 'd\\x00g', which no text file can hold"),
+        (['cat / \ud800k'], ValueError, r"word 1 of 1 has '\\ud800k', which no text file can hold"),
         ('sofa /  . cat', ValueError, 'word 1 of 2 is empty, or has an empty synonym'),
         ('Tow_truck . cat . tow truck', ValueError, "words 1 and 3 of 3 are the same: 'tow truck'"),
         (['cat', 3], TypeError, 'a list of texts, found'),
@@ -52,7 +61,19 @@ def test_refused(text, error, message):
         parse_words(text)
 
 
+@pytest.mark.parametrize(
+    'text',
+    ['cat, dog', 'cat,dog', 'cat; dog', 'cat. dog', 'cat .dog', 'cat .. dog', '猫、犬', '猫，犬'],
+)
+def test_one_word_or_several(text):
+    """Of a text nobody knows; a list says so."""
+    message = f'{text!r} may be one word or several: write "cat . dog" for several, or a list such'
+    with pytest.raises(ValueError, match=re.escape(f'{message} as [[{text!r}]] where it is one')):
+        parse_words(f'mug . {text} .\nbench')
+    assert parse_words([text])[0]['name'] == text
+
+
 def test_a_file_of_words_has_the_same_synonyms(tmp_path):
-    (tmp_path / 'words.txt').write_text('sofa / couch\n\ncat\n', encoding='utf-8')
+    (tmp_path / 'words.txt').write_text('sofa / couch\n\nSt. Bernard\n')
     found = load_categories(str(tmp_path / 'words.txt'))
-    assert [c['synonyms'] for c in found] == [['sofa', 'couch'], ['cat']]
+    assert [c['synonyms'] for c in found] == [['sofa', 'couch'], ['St. Bernard']]

@@ -22,7 +22,8 @@ LVIS = [
 def write(tmp_path):
     def write(content, name: str = 'categories.json') -> str:
         path = tmp_path / name
-        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        text = content if isinstance(content, str) else json.dumps(content)
+        path.write_text(text, encoding='utf-8')
         return str(path)
 
     return write
@@ -42,13 +43,21 @@ def test_an_annotation_file_keeps_its_order(write):
     assert COCO(path).get_cat_ids() == [c['id'] for c in load_categories(path)] == [2, 1]
 
 
-def test_plain_words(write):
-    found = load_categories(write('toy elephant\n\nstriped mug\n', 'words.txt'))
+@pytest.mark.parametrize('name', ['words.txt', 'Words.TXT'])
+def test_plain_words(write, name):
+    found = load_categories(write('toy elephant\n\nstriped mug\n', name))
     assert [(c['id'], c['name'], c['synonyms']) for c in found] == [
         (1, 'toy elephant', ['toy elephant']),
         (2, 'striped mug', ['striped mug']),
     ]
     assert not any(is_novel(c) for c in found)
+
+
+@pytest.mark.parametrize(
+    ('content', 'name'), [('cat\n', 'words.txt'), ('[{"name": "cat"}]', 'w.json')]
+)
+def test_what_notepad_writes_first_is_no_character(write, content, name):
+    assert [c['name'] for c in load_categories(write('\ufeff' + content, name))] == ['cat']
 
 
 @pytest.mark.parametrize(
@@ -85,12 +94,19 @@ def test_a_dataset_class_may_say_which_are_novel():
         ({'images': []}, 'holds no categories'),
         ('"cat"', 'holds no categories'),
         ([{'id': 1}], 'category 0 of .* has no "name": found {\'id\': 1}'),
-        ([{'name': ' '}], 'empty name'),
+        ([{'name': ' '}], 'category 0 of .* is empty, or has an empty synonym'),
+        ([{'name': '\u200b'}], 'category 0 of .* is empty'),
+        ([{'name': 'cat', 'synonyms': ['cat', '\u200b']}], 'is empty, or has an empty synonym'),
+        ([{'name': 'c\0t'}], r"category 0 of .* has 'c\\x00t', which no text file can hold"),
+        ([{'name': 'cat', 'synonyms': ['\ud800']}], r"has '\\ud800', which no text file can hold"),
+        ([{'name': 'cat', 'synonyms': [3]}], 'must be a list of texts'),
         (['cat', 'dog'], r"category 0 of .* is 'cat'; expected \{.*, or plain words in a .txt"),
         ({'categories': [{'id': 1, 'name': 'cat'}, {'id': '2', 'name': 'dog'}]}, 'category 1 of'),
         ({'categories': [{'id': '2', 'name': 'dog'}]}, '"id" must be an integer, found \'2\''),
         ({'categories': ['cat']}, r"category 0 of .* is 'cat'; expected"),
         ([{'name': 'cat'}, {'name': 'cat'}], r"more than once: \['cat'\]"),
+        ([{'name': 'cat'}, {'name': 'Cat'}], r"more than once: \['Cat', 'cat'\]; the teacher"),
+        ([{'name': 'tow_truck'}, {'name': 'tow  truck'}], 'more than once'),
         ([{'name': 'cat', 'synonyms': 'kitty'}], 'must be a list of texts'),
         ([{'name': 'cat', 'frequency': 'rare'}], r"one of \('f', 'c', 'r'\), found 'rare'"),
     ],
@@ -98,6 +114,19 @@ def test_a_dataset_class_may_say_which_are_novel():
 def test_malformed_files_are_refused(write, content, message):
     with pytest.raises(ValueError, match=message):
         load_categories(write(content))
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ('cat\n\u200b\n', 'category 1 of .* is empty'),
+        ('sofa / \n', r"is empty, or has an empty synonym: \['sofa', ''\]"),
+        ('cat\ndog\nCat\n', r"more than once: \['Cat', 'cat'\]"),
+    ],
+)
+def test_malformed_words_are_refused(write, content, message):
+    with pytest.raises(ValueError, match=message):
+        load_categories(write(content, 'words.txt'))
 
 
 def test_missing_file():

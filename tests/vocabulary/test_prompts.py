@@ -30,6 +30,7 @@ def test_the_prompt_ensemble_has_63_templates():
         ('apricot', 'apricot', 'an'),
         ('Water_bottle', 'water bottle', 'a'),
         ('coat/jacket', 'coat or jacket', 'a'),
+        (' hot_  dog', 'hot dog', 'a'),
     ],
 )
 def test_names_are_put_into_templates(name, words, article):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmdet_vild.vocabulary import TextEmbeddings
+from mmdet_vild.vocabulary import TextEmbeddings, readable_name
 
 pytestmark = pytest.mark.onedl
 
@@ -20,7 +20,11 @@ def make(names=('cat', 'tow truck'), width=4) -> TextEmbeddings:
 
 @settings(deadline=None, max_examples=30)
 @given(
-    st.lists(st.text(st.characters(exclude_characters='\0'), min_size=1), min_size=1, unique=True)
+    st.lists(
+        st.text(st.characters(exclude_characters='\0'), min_size=1),
+        min_size=1,
+        unique_by=readable_name,
+    )
 )
 def test_round_trip(tmp_path_factory, names):
     text = make(tuple(names))
@@ -41,6 +45,7 @@ def test_round_trip(tmp_path_factory, names):
         (dict(names=('cat',)), '2 embeddings, 1 names'),
         (dict(novel=np.zeros(3, bool)), r'novel mask of shape \(3,\)'),
         (dict(names=('cat', 'cat')), r"unique, found \['cat'\]"),
+        (dict(names=('tow truck', 'Tow_truck')), r"unique, found \['Tow_truck', 'tow truck'\]"),
         (dict(synonyms=(('cat',),)), 'synonyms of 1 categories, but 2 names'),
         (dict(embeddings=np.array([[1, 0], [0, 0]])), r"\['tow truck'\] are zero"),
         (dict(embeddings=np.array([[np.nan, 0], [0, 1]])), r"\['cat'\] are zero or not finite"),

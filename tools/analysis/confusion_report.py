@@ -11,6 +11,7 @@ own ``analysis_tools/confusion_matrix.py`` and ``coco_error_analysis.py``.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -44,23 +45,14 @@ def build_dataset(config: Config) -> Dataset:
     return dataset
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Parse the command line, judge, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config', help='the config that was tested')
-    parser.add_argument('results', type=Path, help='.bbox.json or .segm.json')
-    parser.add_argument('--out', type=Path, help='the page (default: confusion.html beside it)')
-    parser.add_argument(
-        '--score-thr', type=float, default=0.0, help='leave out detections below (default: none)'
-    )
-    parser.add_argument(
-        '--pairs', type=int, default=10, help='confusions with pictures (default: %(default)s)'
-    )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
-    args = parser.parse_args(argv)
+def write_report(args: argparse.Namespace) -> None:
+    """Judge the detections, and write the page.
 
+    Raises:
+        FileNotFoundError: There is no such config, annotation file, results file or image.
+        ValueError: The results are malformed or of another dataset, or the dataset or a picture
+            is not fit.
+    """
     register_all_modules()
     config = Config.fromfile(args.config)
     config.merge_from_dict(args.cfg_options)
@@ -84,6 +76,28 @@ def main(argv: list[str] | None = None) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page, encoding='utf-8')
     print(f'wrote {out}: {len(objects.label)} objects, {without} images without detections')
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='the config that was tested')
+    parser.add_argument('results', type=Path, help='.bbox.json or .segm.json')
+    parser.add_argument('--out', type=Path, help='the page (default: confusion.html beside it)')
+    parser.add_argument(
+        '--score-thr', type=float, default=0.0, help='leave out detections below (default: none)'
+    )
+    parser.add_argument(
+        '--pairs', type=int, default=10, help='confusions with pictures (default: %(default)s)'
+    )
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    args = parser.parse_args(argv)
+    try:
+        write_report(args)
+    except (OSError, ValueError) as error:
+        sys.exit(f'error: {error}')
 
 
 if __name__ == '__main__':

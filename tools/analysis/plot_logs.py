@@ -12,6 +12,7 @@ import argparse
 import json
 import math
 import re
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -114,7 +115,7 @@ def read_log(file: Path) -> list[dict]:
     return rows
 
 
-def draw(runs: list[Run], keys: str, out: Path) -> None:
+def draw(runs: list[Run], keys: str, out: Path) -> list[str]:
     """Draw a panel a key and a line a run.
 
     Args:
@@ -122,11 +123,18 @@ def draw(runs: list[Run], keys: str, out: Path) -> None:
         keys: A regular expression that the keys of the panels contain.
         out: The picture.
 
+    Returns:
+        The keys of the panels.
+
     Raises:
-        ValueError: Nothing was logged under such a key.
+        ValueError: Nothing was logged under such a key, or ``keys`` is no regular expression.
     """
+    try:
+        pattern = re.compile(keys)
+    except re.error as error:
+        raise ValueError(f'--keys {keys!r} is no regular expression: {error}') from error
     logged = list(dict.fromkeys(key for run in runs for key in (*run.curves, *run.tests)))
-    chosen = [key for key in logged if re.search(keys, key)]
+    chosen = [key for key in logged if pattern.search(key)]
     if not chosen:
         raise ValueError(f'no logged key contains {keys!r}; logged are {logged}')
     rows = math.ceil(len(chosen) / COLUMNS)
@@ -153,6 +161,7 @@ def draw(runs: list[Run], keys: str, out: Path) -> None:
     figure.legend(lines.values(), lines.keys(), loc='outside upper center', fontsize=9)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=110)
+    return chosen
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -165,8 +174,11 @@ def main(argv: list[str] | None = None) -> None:
         '--keys', default=DEFAULT_KEYS, help='a regular expression of what to draw: %(default)s'
     )
     args = parser.parse_args(argv)
-    draw([Run(path) for path in args.runs], args.keys, args.out)
-    print(f'wrote {args.out}')
+    try:
+        panels = draw([Run(path) for path in args.runs], args.keys, args.out)
+    except (OSError, ValueError) as error:
+        sys.exit(f'error: {error}')
+    print(f'wrote {args.out}: {", ".join(panels)}')
 
 
 if __name__ == '__main__':

@@ -69,11 +69,14 @@ def authors_words(
             f'no category of {categories} is novel; name an annotation file whose rare categories '
             'have frequency "r", or the authors\' lvis_rare_masks.npy with --rare-mask'
         )
+    # Theirs are made of LVIS's synonyms, which a dataset class does not know.
+    known = any(len(category['synonyms']) > 1 for category in named)
     return TextEmbeddings(
         embeddings=np.asarray(columns, dtype=np.float32).T,
         names=tuple(category['name'] for category in named),
         novel=novel,
         teacher=TEACHER,
+        synonyms=tuple(tuple(category['synonyms']) for category in named) if known else (),
     )
 
 
@@ -104,6 +107,7 @@ def check_words(text: TextEmbeddings, path: str) -> None:
             same
             and np.array_equal(there.novel, text.novel)
             and np.array_equal(there.embeddings, text.embeddings)
+            and there.synonyms == text.synonyms
         ):
             raise FileExistsError(
                 f'{path} holds other words than these; move it, or name another file (for a '

@@ -1,0 +1,39 @@
+"""What a word may be, and when two are the same."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from .prompts import readable_name
+
+#: The end of a text in C, and what is no character: half of one, in JSON.
+_UNWRITABLE = re.compile('[\0\ud800-\udfff]')
+
+
+def check_word(synonyms: Sequence[str], where: str) -> None:
+    """Raise a ValueError if a word or a synonym shows nothing, or if no file can hold it.
+
+    Args:
+        synonyms: All that it is called.
+        where: What to call it in errors.
+    """
+    for synonym in synonyms:
+        if _UNWRITABLE.search(synonym):
+            raise ValueError(f'{where} has {synonym!r}, which no text file can hold')
+        if not _is_visible(readable_name(synonym)):
+            raise ValueError(
+                f'{where} is empty, or has an empty synonym: {synonyms!r}; remove what is empty, '
+                'such as a dot or a slash too many'
+            )
+
+
+def repeated_names(names: Iterable[str]) -> list[str]:
+    """Those that occur more than once, sorted; see :func:`readable_name` for which are the same."""
+    spellings = defaultdict(list)
+    for name in names:
+        spellings[readable_name(name)].append(name)
+    return sorted({name for same in spellings.values() if len(same) > 1 for name in same})
+
+
+def _is_visible(text: str) -> bool:
+    return any(character.isprintable() and not character.isspace() for character in text)
