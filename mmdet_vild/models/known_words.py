@@ -105,7 +105,7 @@ def _synonyms(text: TextEmbeddings) -> tuple[tuple[str, ...], ...]:
 
 
 def _key(name: str) -> str:
-    return _QUALIFIER.sub('', ' '.join(readable_name(name).split()))
+    return _QUALIFIER.sub('', readable_name(name))
 
 
 def _thing(name: str) -> str:

@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='as in test.py')
     args = parser.parse_args()
     if min(*args.words, args.images) < 1:
-        parser.error('the numbers of words and images must be positive')
+        parser.error('the sizes must be positive')
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     model = init_detector(cfg, args.checkpoint, device=args.device)
