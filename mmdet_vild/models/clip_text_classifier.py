@@ -163,8 +163,8 @@ class CLIPTextClassifier(BaseModule):
                 tuple(map(str, rest['names'])),
                 novel,
                 str(rest['teacher']),
-                tuple(tuple(map(str, words)) for words in rest['synonyms']),
-                tuple(map(str, rest['templates'])),
+                rest['synonyms'],
+                rest['templates'],
             )
         # RuntimeError: from torch, or of JSON that is nested too deeply.
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:

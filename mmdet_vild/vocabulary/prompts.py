@@ -1,5 +1,6 @@
 """Prompt templates and the way a category name is put into them (ViLD, Sec. 3.2)."""
 
+import unicodedata
 from collections.abc import Sequence
 
 _ARTICLES = ('{article}', 'the')
@@ -58,6 +59,7 @@ def readable_name(name: str) -> str:
 
     Two names that become the same are the same word.
     """
+    name = unicodedata.normalize('NFC', name)  # an accent and its letter are one character
     return ' '.join(name.replace('_', ' ').replace('/', ' or ').lower().split())
 
 

@@ -55,6 +55,12 @@ class TextEmbeddings:
             raise ValueError(
                 f'found synonyms of {len(self.synonyms)} categories, but {len(names)} names'
             )
+        for words in (self.templates, *self.synonyms):
+            if not isinstance(words, list | tuple) or not all(isinstance(w, str) for w in words):
+                raise ValueError(
+                    'the templates, and the synonyms of a category, are lists of texts, found '
+                    f'{words!r}'
+                )
         norms = np.linalg.norm(embeddings, axis=1)
         bad = [names[i] for i in np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))]
         if bad:
@@ -62,6 +68,8 @@ class TextEmbeddings:
         object.__setattr__(self, 'embeddings', embeddings)
         object.__setattr__(self, 'names', names)
         object.__setattr__(self, 'novel', novel)
+        object.__setattr__(self, 'synonyms', tuple(map(tuple, self.synonyms)))
+        object.__setattr__(self, 'templates', tuple(self.templates))
 
     @property
     def embed_dims(self) -> int:
@@ -106,16 +114,13 @@ class TextEmbeddings:
                 if found != _FIELDS:
                     raise ValueError(f'found {found}, expected {_FIELDS}')
                 prompts = json.loads(str(data['prompts']) if 'prompts' in data else _NOT_KNOWN)
-                words = dict(
-                    synonyms=tuple(tuple(map(str, words)) for words in prompts['synonyms']),
-                    templates=tuple(map(str, prompts['templates'])),
-                )
             return cls(
                 parts['embeddings'],
                 tuple(parts['names'].tolist()),
                 parts['novel'],
                 str(parts['teacher']),
-                **words,
+                prompts['synonyms'],
+                prompts['templates'],
             )
         except PermissionError:
             raise

@@ -31,6 +31,7 @@ def test_the_prompt_ensemble_has_63_templates():
         ('Water_bottle', 'water bottle', 'a'),
         ('coat/jacket', 'coat or jacket', 'a'),
         (' hot_  dog', 'hot dog', 'a'),
+        ('Cafe\u0301', 'caf\u00e9', 'a'),
     ],
 )
 def test_names_are_put_into_templates(name, words, article):
