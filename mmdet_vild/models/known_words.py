@@ -73,21 +73,25 @@ class KnownWords:
     def add_rivals(self, text: TextEmbeddings) -> TextEmbeddings:
         """Words, and after them the categories that mean something else.
 
-        Those do not that have a name of such a word. And where the word is none of the
-        categories, those that it is a kind of, as a 'striped mug' is a 'mug', and those that are a
-        kind of it, as a 'mug' is for 'mugs' and a 'red mug' is for 'mug'.
+        A word that is a category is that one alone. For any other those do not compete that share
+        a name with it, those that it is a kind of, as a 'striped mug' is a 'mug', and those that
+        are a kind of it, as a 'red mug' is for 'mug' or 'mugs'.
         """
-        same, kinds, ends = set(), set(), set()
+        asked, same, kinds, ends = set(), set(), set(), set()
         for name, synonyms in zip(text.names, _synonyms(text), strict=True):
+            row, _ = self.find(name, synonyms)
+            if row is not None:
+                asked.add(row)
+                continue
             same |= set(map(_key, (name, *synonyms)))
-            if self.find(name, synonyms)[0] is None:
-                for thing in map(_thing, (name, *synonyms)):
-                    kinds.add(thing)
-                    ends |= _ends(thing)
+            for thing in map(_thing, (name, *synonyms)):
+                kinds.add(thing)
+                ends |= _ends(thing)
         rows = [
             row
             for row, keys in enumerate(self._keys)
-            if not keys & same
+            if row not in asked
+            and not keys & same
             and not any(_thing(key) in ends or _ends(_thing(key)) & kinds for key in keys)
         ]
         own = self.vocabulary

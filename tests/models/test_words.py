@@ -207,6 +207,7 @@ KINDS = [
         ('DOG . couch', ['dog', 'sofa']),
         ('bus', ['bus_(vehicle)']),
         ('bow', ['bow_(weapon)', 'bow_(ribbon)']),
+        ('bow (weapon)', ['bow_(weapon)']),
         # what it is a kind of
         ('striped mug . sofa', ['cup', 'sofa']),
         ('my red heart', ['red heart']),
