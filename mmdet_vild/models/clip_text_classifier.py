@@ -166,6 +166,8 @@ class CLIPTextClassifier(BaseModule):
                 rest['synonyms'],
                 rest['templates'],
             )
+            if count > len(text.names):
+                raise ValueError(f'{count} of its {len(text.names)} words are to be detected')
         # RuntimeError: from torch, or of JSON that is nested too deeply.
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise ValueError(f"the checkpoint's vocabulary is damaged: {error}") from error

@@ -108,10 +108,11 @@ class ViLD(TwoStageDetector):
     def _names(self) -> dict:
         classifier = self.roi_head.bbox_head.fc_cls
         names, novel = classifier.names, classifier.novel_names
+        novel_set = set(novel)
         return {
             'classes': names,
             'novel_classes': novel,
-            'base_classes': tuple(name for name in names if name not in set(novel)),
+            'base_classes': tuple(name for name in names if name not in novel_set),
         }
 
     def encode_words(

@@ -223,6 +223,12 @@ class TestBaked:
         with pytest.raises(ValueError, match=message):
             build(None, count=4, embed_dims=16).load_state_dict(state)
 
+    def test_refuses_fewer_words_than_it_detects(self, write_text):
+        state, text = self.state(write_text)
+        state |= CLIPTextClassifier.baked_state(text, 7)
+        with pytest.raises(ValueError, match='is damaged: 7 of its 4 words'):
+            build(None, count=7, embed_dims=16).load_state_dict(state)
+
     def test_refuses_a_checkpoint_without(self, write_text):
         with pytest.raises(ValueError, match='has no text_embeddings, novel, vocabulary_json'):
             build(None, embed_dims=16).load_state_dict(build(write_text()).state_dict())
