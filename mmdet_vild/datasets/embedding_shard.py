@@ -27,6 +27,9 @@ PAGE_SIZE = 16384
 BUSY_TIMEOUT = 60.0
 #: Records that are read or written at once where all of them are.
 BATCH = 32
+#: Pages that SQLite keeps in memory. Of several files, more of them than these would not fit into
+#: the processor's cache, which makes reads a fifth slower; a writer keeps what it will commit.
+_READER_PAGES, _WRITER_PAGES = 16, 125
 #: The columns of a record, as :func:`decode` takes them.
 COLUMNS = 'image, regions, height, width, checksum, data'
 #: What SQLite keeps beside a file, and takes for part of the next file of that name.
@@ -109,6 +112,7 @@ class EmbeddingShard:
             put(partial, path)
         shard = cls(path)
         shard._lock = lock
+        shard._execute(f'PRAGMA cache_size = {_WRITER_PAGES}')
         return shard
 
     def close(self) -> None:
@@ -254,6 +258,7 @@ class EmbeddingShard:
         key = _process_and_thread()
         if key not in self._connections:
             self._connections[key] = connect(self.path)
+            self._connections[key].execute(f'PRAGMA cache_size = {_READER_PAGES}')
         return self._connections[key]
 
     def __getstate__(self) -> dict:
