@@ -77,7 +77,7 @@ class EmbeddingShard:
         # SQLite's connections belong to one process, Python's to one thread.
         self._connections: dict[tuple[int, int], sqlite3.Connection] = {}
         self._lock: FileLock | None = None
-        with _reporting(self.path, 'its header'):
+        with reporting(self.path, 'its header'):
             #: dict: What the records are; see :meth:`EmbeddingStore.create`.
             self.header = read_header(self._connected())
 
@@ -103,7 +103,7 @@ class EmbeddingShard:
             partial = path.with_suffix('.partial')
             remove(partial)
             content = json.dumps(header)
-            with _reporting(path, 'its header'), closing(sqlite3.connect(partial)) as connection:
+            with reporting(path, 'its header'), closing(sqlite3.connect(partial)) as connection:
                 connection.execute(f'PRAGMA page_size = {PAGE_SIZE}')
                 connection.executescript(_SCHEMA)
                 row = (content, checksum(content))
@@ -146,7 +146,7 @@ class EmbeddingShard:
             img_id_of(key)
             numbers = (len(record), *map(int, image_size[:2]))
             rows.append((key, *numbers, checksum(key, data, *numbers), data))
-        with _reporting(self.path, 'a record'):
+        with reporting(self.path, 'a record'):
             while not self._insert(rows):
                 MMLogger.get_current_instance().warning(
                     '%s: somebody has been reading it as a whole for %d seconds; writing waits '
@@ -177,7 +177,7 @@ class EmbeddingShard:
         Raises:
             DamagedRecordError: Its bytes are not those that were written.
         """
-        with _reporting(self.path, f'the embeddings of image {img_id!r}'):
+        with reporting(self.path, f'the embeddings of image {img_id!r}'):
             key, statement = key_of(img_id), f'SELECT {COLUMNS} FROM records WHERE image = ?'
             row = self._execute(statement, (key,)).fetchone()
             if row is None:
@@ -200,7 +200,7 @@ class EmbeddingShard:
         number, last = -(2**63), max(listed.values(), default=0)
         while rows := self._rows(number, last):
             for number, *row in rows:
-                with _reporting(self.path, f'the embeddings of image {str(row[0])[:200]}'):
+                with reporting(self.path, f'the embeddings of image {str(row[0])[:200]}'):
                     key, *record = decode(row, self.header['embed_dims'])
                     if listed.pop(key, None) != number:
                         raise ValueError('the index does not lead to the record')
@@ -208,7 +208,7 @@ class EmbeddingShard:
         if lost := [key for key, _ in listed.items() & self.numbers().items()]:
             raise DamagedRecordError(
                 f'{self.path}: {len(lost)} records are lost, such as that of image '
-                f'{min(lost)[:200]}; {REMEDY}'
+                f'{str(lost[0])[:200]}; {REMEDY}'
             )
 
     def _rows(self, after: int, last: int) -> list[tuple]:
@@ -216,22 +216,21 @@ class EmbeddingShard:
             f'SELECT number, {COLUMNS} FROM records WHERE number > ? AND number <= ? '
             'ORDER BY number LIMIT ?'
         )
-        with _reporting(self.path, 'its records'):
+        with reporting(self.path, 'its records'):
             return self._execute(statement, (after, last, BATCH)).fetchall()
 
     def numbers(self) -> dict[str, int]:
         """The :func:`key_of` each image that has a record, and the record's number.
 
-        In the order they were written. Read from the index alone, as :meth:`read` finds them:
-        reading the records would read the whole file.
+        In the order they were written; of a damaged file, names may be among them that are of no
+        image. Read from the index alone, as :meth:`read` finds them: reading the records would
+        read the whole file.
 
         Raises:
             DamagedRecordError: The file is damaged.
         """
-        with _reporting(self.path, 'its list of images'):
+        with reporting(self.path, 'its list of images'):
             rows = self._execute('SELECT number, image FROM records').fetchall()
-            for _, key in rows:
-                img_id_of(key)
             return {key: number for number, key in sorted(rows)}
 
     def img_ids(self) -> list[int | str]:
@@ -240,15 +239,17 @@ class EmbeddingShard:
         Raises:
             DamagedRecordError: The file is damaged.
         """
-        return list(map(img_id_of, self.numbers()))
+        keys = self.numbers()
+        with reporting(self.path, 'its list of images'):
+            return list(map(img_id_of, keys))
 
     def __contains__(self, img_id: int | str) -> bool:
-        with _reporting(self.path, f'image {img_id!r}'):
+        with reporting(self.path, f'image {img_id!r}'):
             found = self._execute('SELECT 1 FROM records WHERE image = ?', (key_of(img_id),))
             return found.fetchone() is not None
 
     def __len__(self) -> int:
-        with _reporting(self.path, 'its number of images'):
+        with reporting(self.path, 'its number of images'):
             return self._execute('SELECT count(*) FROM records').fetchone()[0]
 
     def _execute(self, statement: str, values: tuple = ()) -> sqlite3.Cursor:
@@ -437,7 +438,7 @@ def checksum(text: str, data: bytes = b'', *numbers: int) -> int:
 
 
 @contextmanager
-def _reporting(path: Path, what: str) -> Iterator[None]:
+def reporting(path: Path, what: str) -> Iterator[None]:
     """Errors of SQLite, and those of content that is not what was written, in words."""
     try:
         yield

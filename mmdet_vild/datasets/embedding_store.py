@@ -9,7 +9,14 @@ from mmdet.registry import TASK_UTILS
 from mmengine import fileio
 
 from .embedding_record import EmbeddingRecord
-from .embedding_shard import REMEDY, DamagedRecordError, EmbeddingShard, img_id_of, key_of
+from .embedding_shard import (
+    REMEDY,
+    DamagedRecordError,
+    EmbeddingShard,
+    img_id_of,
+    key_of,
+    reporting,
+)
 
 
 class MissingRecordError(FileNotFoundError):
@@ -170,8 +177,14 @@ class EmbeddingStore:
                     yield (img_id, *found)
 
     def img_ids(self) -> list[int | str]:
-        """The images that have a record, each once."""
-        return [img_id_of(key) for key in self._list()]
+        """The images that have a record, each once.
+
+        Raises:
+            DamagedRecordError: A shard is damaged.
+        """
+        keys = self._list()
+        with reporting(self.path, 'its list of images'):
+            return list(map(img_id_of, keys))
 
     def __contains__(self, img_id: int | str) -> bool:
         return any(img_id in shard for shard in self.shards)
