@@ -9,7 +9,8 @@
 ``verify`` reads every byte and exits with status 1 if anything is damaged. ``repair`` keeps every
 record whose checksum is right in a new file, and the damaged file beside it, renamed; run the
 extraction again to compute what is missing. ``merge`` writes all shards into one file. ``export``
-writes one ``.npz`` an image, with ``boxes``, ``scores``, ``embeddings`` and ``image_size``.
+writes one ``.npz`` an image, with ``boxes``, ``scores``, ``embeddings`` and ``image_size``. All but
+``show`` are refused while an extraction writes to the store, and an extraction while they run.
 """
 
 import argparse
