@@ -9,12 +9,14 @@
 ``verify`` reads every byte and exits with status 1 if anything is damaged. ``repair`` keeps every
 record whose checksum is right in a new file, and the damaged file beside it, renamed; run the
 extraction again to compute what is missing. ``merge`` writes all shards into one file. ``export``
-writes one ``.npz`` an image, with ``boxes``, ``scores``, ``embeddings`` and ``image_size``.
+writes one ``.npz`` an image, with ``boxes``, ``scores``, ``embeddings`` and ``image_size``. All but
+``show`` are refused while an extraction writes to the store, and an extraction while they run.
 """
 
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -23,7 +25,7 @@ from tqdm import tqdm
 
 from mmdet_vild.datasets import EmbeddingStore
 from mmdet_vild.datasets.embedding_repair import damage, repair
-from mmdet_vild.datasets.embedding_shard import write_shard
+from mmdet_vild.datasets.embedding_shard import lock_for_writing, put, unchanging, write_shard
 from mmdet_vild.datasets.embedding_store import shard_files
 
 #: What file systems take, less the ending.
@@ -56,11 +58,14 @@ def verify(path: Path) -> int:
     Returns:
         The number of damages.
     """
-    count = 0
-    for file in existing_files(path):
-        for line in tqdm(damage(file), desc=f'damages of {file.name}', unit=''):
-            tqdm.write(line, file=sys.stdout)
-            count += 1
+    count, files = 0, existing_files(path)
+    with unchanging(files):
+        for file in files:
+            size = file.stat().st_size / 1e9
+            print(f'{file.name}: its structure first ({size:.1f} GB, in silence), then the records')
+            for line in damage(file, partial(tqdm, desc=file.name, unit=' images')):
+                tqdm.write(line, file=sys.stdout)
+                count += 1
     print(f'{count} damages found')
     return count
 
@@ -75,21 +80,33 @@ def repair_all(path: Path) -> None:
 
 def merge(store: EmbeddingStore, out: Path) -> None:
     """Write the records of all shards into one, which is there when it is complete."""
-    if any(out.glob('shard-*.sqlite')):
-        raise ValueError(f'{out} holds a store already; choose another folder')
     out.mkdir(parents=True, exist_ok=True)
-    unfinished = out / 'shard-00000.unfinished'
-    records = (
-        (img_id, *shard.read(img_id))
-        for shard in store.shards
-        for img_id in tqdm(shard.img_ids(), desc=shard.path.name, unit=' images')
-    )
-    write_shard(unfinished, store.header, records)
-    unfinished.replace(out / 'shard-00000.sqlite')
+    file = out / 'shard-00000.sqlite'
+    unfinished = file.with_suffix('.unfinished')
+    lock = lock_for_writing(file)
+    try:
+        if shard_files(out):
+            raise ValueError(f'{out} holds a store already; choose another folder')
+        with unchanging(shard.path for shard in store.shards):
+            write_shard(unfinished, store.header, all_records(store))
+        put(unfinished, file)
+    finally:
+        lock.release()
+
+
+def all_records(store: EmbeddingStore) -> tqdm:
+    """Every image's id, record and size, with a bar that shows the progress."""
+    return tqdm(store.records(), total=len(store), unit=' images')
 
 
 def export(store: EmbeddingStore, out: Path) -> None:
     """Write an ``.npz`` file an image, named after its id with ``%2F`` for ``/`` and so on."""
+    with unchanging(shard.path for shard in store.shards):
+        export_unchanging(store, out)
+
+
+def export_unchanging(store: EmbeddingStore, out: Path) -> None:
+    """:func:`export` while nobody writes."""
     names = {
         img_id: quote(str(img_id), safe='', errors='surrogatepass') for img_id in store.img_ids()
     }
@@ -100,13 +117,11 @@ def export(store: EmbeddingStore, out: Path) -> None:
             f'the id {str(too_long[0])[:100]!r}... of an image is too long for the name of a file'
         )
     out.mkdir(parents=True, exist_ok=True)
-    for shard in store.shards:
-        for img_id in tqdm(shard.img_ids(), desc=shard.path.name, unit=' images'):
-            record, image_size = shard.read(img_id)
-            partial = out / f'{names[img_id]}.partial'
-            with open(partial, 'wb') as file:
-                np.savez(file, **vars(record), image_size=np.array(image_size))
-            partial.replace(out / f'{names[img_id]}.npz')
+    for img_id, record, image_size in all_records(store):
+        unfinished = out / f'{names[img_id]}.partial'
+        with open(unfinished, 'wb') as file:
+            np.savez(file, **vars(record), image_size=np.array(image_size))
+        unfinished.replace(out / f'{names[img_id]}.npz')
 
 
 def main(argv: list[str] | None = None) -> None:

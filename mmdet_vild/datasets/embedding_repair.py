@@ -3,7 +3,7 @@
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -16,7 +16,9 @@ from .embedding_shard import (
     connect,
     decode,
     lock_for_writing,
+    put,
     read_header,
+    remove,
     write_shard,
 )
 
@@ -24,8 +26,17 @@ from .embedding_shard import (
 _MOST_MISSES = 10000
 
 
-def damage(path: str | Path) -> Iterator[str]:
+def damage(
+    path: str | Path, progress: Callable[[Iterable[int]], Iterable[int]] = iter
+) -> Iterator[str]:
     """Read a shard as a whole; yields a line for each thing that is damaged.
+
+    SQLite checks how the file hangs together first, and meanwhile lets nobody write to it.
+
+    Args:
+        path: The file.
+        progress: What shows the progress through the numbers of the records that follows, such as
+            ``tqdm``.
 
     Raises:
         OSError: It cannot be read.
@@ -47,7 +58,7 @@ def damage(path: str | Path) -> Iterator[str]:
             return
         if problems != 'ok':
             yield f'{path}: {problems}'
-        for key, found in _traces(connection, path):
+        for key, found in _traces(connection, path, progress=progress):
             if isinstance(found, str):
                 yield f'{path}: the embeddings of image {key} are damaged: {found}'
 
@@ -76,9 +87,9 @@ def repair(path: str | Path) -> tuple[int, Path] | None:
         kept = _rewrite(path, fresh)
         os.link(path, backup)  # so that at no moment there is no file of the shard's name
         if kept is None:
-            path.unlink()
+            remove(path)
         else:
-            fresh.replace(path)
+            put(fresh, path)
         return kept or 0, backup
     finally:
         lock.release()
@@ -103,7 +114,10 @@ def _let_it_be_cut_off(connection: sqlite3.Connection) -> None:
 
 
 def _traces(
-    connection: sqlite3.Connection, path: Path, embed_dims: int | None = None
+    connection: sqlite3.Connection,
+    path: Path,
+    embed_dims: int | None = None,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Iterator[tuple[str, tuple[EmbeddingRecord, tuple[int, int]] | str]]:
     """Every image whose name can be read, with its record, or with what is wrong with it."""
     try:  # the index alone, which has the names of records that are lost, too
@@ -111,7 +125,7 @@ def _traces(
     except sqlite3.Error:
         names = {}
     misses = 0
-    for number in names or range(1, path.stat().st_size // 32):
+    for number in progress(names or range(1, path.stat().st_size // 32)):
         key = names.get(number)
         try:
             statement = f'SELECT {COLUMNS} FROM records WHERE number = ?'

@@ -1,8 +1,7 @@
 """Teacher embeddings of image regions on disk: a folder of shards, one record an image."""
 
 import hashlib
-import json
-from functools import cache
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,14 @@ from mmdet.registry import TASK_UTILS
 from mmengine import fileio
 
 from .embedding_record import EmbeddingRecord
-from .embedding_shard import EmbeddingShard
+from .embedding_shard import (
+    REMEDY,
+    DamagedRecordError,
+    EmbeddingShard,
+    img_id_of,
+    key_of,
+    reporting,
+)
 
 
 class MissingRecordError(FileNotFoundError):
@@ -45,6 +51,7 @@ class EmbeddingStore:
                 'a region-embedding extractor with EmbeddingStoreWriter as its evaluator'
             )
         self.shards = [EmbeddingShard(file) for file in files]
+        self._shard_of: dict[str, EmbeddingShard] | None = None
         #: dict: What the embeddings are; see :meth:`create`.
         self.header = self.shards[0].header
         for shard in self.shards:
@@ -116,10 +123,8 @@ class EmbeddingStore:
             ValueError: The record is damaged or belongs to an image of another size.
         """
         img_id = results['img_id']
-        for shard in self.shards:
-            if (found := shard.read(img_id)) is not None:
-                break
-        else:
+        found = self._find(img_id)
+        if found is None:
             raise MissingRecordError(
                 f'the embedding store at {self.path} has no record of image {img_id!r} '
                 f'({results.get("img_path")}); extract the embeddings of every training image'
@@ -134,15 +139,58 @@ class EmbeddingStore:
             )
         return record
 
+    def _find(self, img_id: int | str) -> tuple[EmbeddingRecord, tuple[int, int]] | None:
+        """The record of an image and the image's size, from the first shard that has one."""
+        key = key_of(img_id)
+        shard_of = self._list() if self._shard_of is None else self._shard_of
+        if (shard := shard_of.get(key)) is not None:
+            if (found := shard.read(img_id)) is None:
+                raise DamagedRecordError(
+                    f'{shard.path} lists image {img_id!r}, but its record cannot be found; {REMEDY}'
+                )
+            return found
+        for shard in self.shards:  # written since, or not at all
+            if (found := shard.read(img_id)) is not None:
+                shard_of[key] = shard
+                return found
+        return None
+
+    def _list(self) -> dict[str, EmbeddingShard]:
+        """The key of every image, and where it is: asking every shard takes longer."""
+        shard_of = {}
+        for shard in self.shards:
+            for key in shard.numbers():
+                shard_of.setdefault(key, shard)
+        self._shard_of = shard_of
+        return shard_of
+
+    def records(self) -> Iterator[tuple[int | str, EmbeddingRecord, tuple[int, int]]]:
+        """The id, the record and the (height, width) of every image, each once.
+
+        Raises:
+            DamagedRecordError: A record is damaged or lost.
+        """
+        shard_of = self._list()
+        for shard in self.shards:
+            for img_id, *found in shard.records():
+                if shard_of.get(key_of(img_id), shard) is shard:
+                    yield (img_id, *found)
+
     def img_ids(self) -> list[int | str]:
-        """The images that have a record, each once."""
-        return list(dict.fromkeys(i for shard in self.shards for i in shard.img_ids()))
+        """The images that have a record, each once.
+
+        Raises:
+            DamagedRecordError: A shard is damaged.
+        """
+        keys = self._list()
+        with reporting(self.path, 'its list of images'):
+            return list(map(img_id_of, keys))
 
     def __contains__(self, img_id: int | str) -> bool:
         return any(img_id in shard for shard in self.shards)
 
     def __len__(self) -> int:
-        return len(self.img_ids())
+        return len(self._list())
 
     def check_dataset(self, ann_file: str, backend_args: dict | None = None) -> None:
         """Refuse another annotation file than the one the embeddings were extracted for.
@@ -176,12 +224,6 @@ def header_differences(expected: dict, found: dict, prefix: str = '') -> str:
     return ', '.join(differences)
 
 
-@cache
-def _fingerprint(ann_file: str, backend_args: str) -> tuple[str, int]:
-    content = fileio.get(ann_file, backend_args=json.loads(backend_args))
-    return hashlib.sha256(content).hexdigest()[:16], len(content)
-
-
 def dataset_fingerprint(ann_file: str, backend_args: dict | None = None) -> dict[str, Any]:
     """What tells an annotation file from another: 16 hex digits of its sha256, and its size.
 
@@ -189,5 +231,5 @@ def dataset_fingerprint(ann_file: str, backend_args: dict | None = None) -> dict
         ann_file: The file.
         backend_args: Where mmengine reads it from; None for a local file.
     """
-    sha256, size = _fingerprint(str(ann_file), json.dumps(backend_args))
-    return {'sha256': sha256, 'bytes': size}
+    content = fileio.get(str(ann_file), backend_args=backend_args)
+    return {'sha256': hashlib.sha256(content).hexdigest()[:16], 'bytes': len(content)}

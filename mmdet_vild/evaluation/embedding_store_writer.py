@@ -114,14 +114,14 @@ class EmbeddingStoreWriter(BaseMetric):
         Returns:
             ``images`` with a record and ``missing`` ones.
         """
-        if self._shard is not None:
-            self._shard.close()
-        self._shard = None
         logger = MMLogger.get_current_instance()
         for reason in self._unreadable:
             logger.error('skipped: %s', reason)
         self._unreadable.clear()
-        barrier()
+        barrier()  # before closing: no other run may begin while a process of this one writes
+        if self._shard is not None:
+            self._shard.close()
+        self._shard = None
         metrics = [None]
         if is_main_process():
             try:

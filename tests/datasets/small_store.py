@@ -1,8 +1,13 @@
 """Small embedding stores."""
 
+import os
+import signal
+from collections.abc import Callable
+from multiprocessing import get_context
+
 import numpy as np
 
-from mmdet_vild.datasets import EmbeddingRecord, EmbeddingStore
+from mmdet_vild.datasets import EmbeddingRecord, EmbeddingShard, EmbeddingStore
 
 SOURCE = dict(teacher='mini-clip@0123456789abcdef', embed_dims=8, crop_scales=[1.0, 1.5])
 DATASET = dict(sha256='0123', bytes=4)
@@ -32,3 +37,28 @@ def contents(path):
     """The bytes of every record."""
     store = EmbeddingStore(path)
     return {img_id: store.read(sample(img_id)).to_bytes() for img_id in store.img_ids()}
+
+
+def killed_at_write(number: int, function: Callable, *arguments) -> None:
+    """Run a function in a process that is killed in the middle of its n-th write to a shard."""
+    write_as_ever, count = EmbeddingShard.write, 0
+
+    def write_or_die(shard, records):
+        nonlocal count
+        count += 1
+        if count == number:
+            shard._execute('PRAGMA cache_size = 1')  # so that it is in the file, not in memory
+            shard._execute('BEGIN')
+            values = "(999999, '999999', 1, 1, 1, 1, zeroblob(1000000))"
+            shard._execute(f'INSERT INTO records VALUES {values}')
+            os.kill(os.getpid(), signal.SIGKILL)
+        write_as_ever(shard, records)
+
+    def run():
+        EmbeddingShard.write = write_or_die
+        function(*arguments)
+
+    process = get_context('fork').Process(target=run)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL

@@ -1,9 +1,10 @@
 """Damaged stores: all of it is found, nothing that is right is lost, nothing that is wrong kept."""
 
 import random
+from contextlib import suppress
 
 import pytest
-from small_store import contents, make_record, sample, write
+from small_store import contents, killed_at_write, make_record, sample, write
 
 from mmdet_vild.datasets import DamagedRecordError, EmbeddingShard, EmbeddingStore
 from mmdet_vild.datasets.embedding_repair import damage, repair
@@ -103,6 +104,42 @@ def test_flipped_bits_anywhere(file):
         for _ in range(rng.randrange(1, 4)):
             data[rng.randrange(limit)] ^= 1 << rng.randrange(8)
         check_repair(file, bytes(data), expected)
+
+
+def test_flipped_bits_of_the_index(file):
+    """An image that is listed is there for every reader, or damaged; never just missing."""
+    original, expected, rng = file.read_bytes(), contents(file.parent), random.Random(2)
+    pages = [original[start : start + 16384] for start in range(0, len(original), 16384)]
+    for _ in range(300):
+        data, page = bytearray(original), rng.randrange(len(pages))
+        used = [place for place, byte in enumerate(pages[page]) if byte]
+        data[16384 * page + rng.choice(used)] ^= 1 << rng.randrange(8)
+        file.write_bytes(data)
+        try:
+            store = EmbeddingStore(file.parent)
+            listed = store.img_ids()
+        except (DamagedRecordError, OSError):
+            continue
+        for img_id in listed:
+            with suppress(DamagedRecordError):
+                assert store.read(sample(img_id)).to_bytes() == expected[img_id]
+        try:
+            assert {i: record.to_bytes() for i, record, _ in store.records()} == expected
+        except DamagedRecordError:
+            assert list(damage(file))
+
+
+def test_killed_while_it_repairs(tmp_path):
+    """The next one is not disturbed by what is left."""
+    write(tmp_path, range(60), n=2000)
+    file = tmp_path / 'shard-00000.sqlite'
+    data, expected = bytearray(file.read_bytes()), contents(tmp_path)
+    data[data.index(expected.pop(7)[:64]) + 3] ^= 1
+    file.write_bytes(data)
+    killed_at_write(2, repair, file)
+    assert (tmp_path / 'shard-00000.repaired-journal').exists()
+    assert repair(file)[0] == 59
+    assert list(damage(file)) == [] and contents(tmp_path) == expected
 
 
 def test_no_file_of_the_old_is_lost(file):

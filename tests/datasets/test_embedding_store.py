@@ -1,6 +1,7 @@
 """The embedding store: what is written is read, and nothing is lost or mixed up."""
 
 import errno
+import logging
 import os
 import pickle
 import random
@@ -18,7 +19,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mmdet.registry import DATA_SAMPLERS, TASK_UTILS
-from small_store import DATASET, SOURCE, make_record, sample, write
+from mmengine.logging import MMLogger
+from small_store import DATASET, SOURCE, contents, killed_at_write, make_record, sample, write
 from torch.utils.data import DataLoader
 
 from mmdet_vild.datasets import (
@@ -26,7 +28,9 @@ from mmdet_vild.datasets import (
     EmbeddingRecord,
     EmbeddingShard,
     EmbeddingStore,
+    MissingRecordError,
     dataset_fingerprint,
+    embedding_shard,
 )
 from mmdet_vild.datasets.embedding_repair import damage
 
@@ -158,6 +162,9 @@ def test_another_annotation_file_is_refused(tmp_path):
     other.write_text('[12]')
     with pytest.raises(ValueError, match='another annotation file than .*other.json.*bytes is 3'):
         store.check_dataset(str(other))
+    file.write_text('[2]')
+    with pytest.raises(ValueError, match='another annotation file than .*sha256 is'):
+        store.check_dataset(str(file))
 
 
 def test_files_of_another_kind(tmp_path):
@@ -201,6 +208,61 @@ def test_a_second_writer_is_refused(tmp_path):
     process.kill()
     process.communicate()
     EmbeddingStore.create(tmp_path, SOURCE, DATASET).close()
+
+
+def work_until_killed(path, ready):
+    """Write, and load data by a worker, which outlives the process."""
+    shard = EmbeddingStore.create(path, SOURCE, DATASET)
+    for _ in DataLoader(range(1000), num_workers=1):
+        shard.write([(0, make_record(), (60, 70))])
+        ready.set()
+
+
+def test_goes_on_at_once_though_workers_live_on(tmp_path):
+    """They have what was open when they were forked, the lock's file too."""
+    context = get_context('fork')
+    ready = context.Event()
+    process = context.Process(target=work_until_killed, args=(tmp_path, ready))
+    process.start()
+    assert ready.wait(60)
+    process.kill()
+    process.join()
+    EmbeddingStore.create(tmp_path, SOURCE, DATASET).close()
+
+
+def test_a_writer_waits_for_a_reader(store, monkeypatch):
+    """Who reads the whole file may take minutes; the run goes on then."""
+    monkeypatch.setattr(embedding_shard, 'BUSY_TIMEOUT', 0.05)
+    shard = EmbeddingStore.create(store.path, SOURCE, DATASET)
+    reader = sqlite3.connect(shard.path)
+    reader.execute('BEGIN')
+    reader.execute('SELECT count(*) FROM records').fetchall()
+    messages, handler = [], logging.Handler()
+
+    def emit(record):
+        messages.append(record.getMessage())
+        if len(messages) == 2:
+            reader.rollback()
+
+    handler.emit = emit
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    shard.write([(3, make_record(), (60, 70)), (4, make_record(), (60, 70))])
+    logger.removeHandler(handler)
+    shard.close()
+    assert len(messages) == 2 and 'writing waits until they are done' in messages[0]
+    assert EmbeddingStore(store.path).img_ids() == [1, 2, 3, 4]
+
+
+def test_what_a_killed_writer_left_is_not_put_into_the_next_file(tmp_path):
+    """Where the shard was deleted by hand, and what SQLite keeps beside it was not."""
+    write(tmp_path, range(8), n=2000)
+    killed_at_write(1, write, tmp_path, [9])
+    (tmp_path / 'shard-00000.sqlite').unlink()
+    assert (tmp_path / 'shard-00000.sqlite-journal').exists()
+    write(tmp_path, range(3), n=2000)
+    (file,) = (shard.path for shard in EmbeddingStore(tmp_path).shards)
+    assert list(damage(file)) == [] and list(contents(tmp_path)) == [0, 1, 2]
 
 
 def go_on(path, count):
@@ -406,6 +468,33 @@ def test_an_image_in_two_shards_counts_once(tmp_path):
     write(tmp_path, [3, 4], shard=1)
     store = EmbeddingStore(tmp_path)
     assert store.img_ids() == [1, 2, 3, 4] and len(store) == 4
+
+
+def test_one_shard_is_asked(tmp_path, monkeypatch):
+    """The one that has the image; all of them for one that came later."""
+    for shard in range(4):
+        write(tmp_path, range(3 * shard, 3 * shard + 3), shard=shard)
+    store, asked, read = EmbeddingStore(tmp_path), [], EmbeddingShard.read
+    monkeypatch.setattr(EmbeddingShard, 'read', lambda s, i: asked.append(i) or read(s, i))
+    for img_id in range(12):
+        store.read(sample(img_id))
+    assert asked == list(range(12))
+    write(tmp_path, [12], shard=3)
+    for _ in range(2):
+        assert len(store.read(sample(12))) == 5
+    assert asked[12:] == [12] * 5
+    with pytest.raises(MissingRecordError, match='no record of image 3.0'):
+        store.read(sample(3.0))
+
+
+def test_the_list_of_images_is_read_from_the_index(store):
+    statements = []
+    shard = store.shards[0]
+    shard._connected().set_trace_callback(statements.append)
+    assert shard.img_ids() == [1, 2]
+    (statement,) = statements
+    plan = shard._execute(f'EXPLAIN QUERY PLAN {statement}').fetchall()
+    assert 'COVERING INDEX' in plan[0][-1]
 
 
 class _Dataset:

@@ -12,6 +12,7 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.structures import InstanceData
 
 from mmdet_vild.datasets import EmbeddingStore
+from mmdet_vild.evaluation import embedding_store_writer
 
 pytestmark = pytest.mark.onedl
 
@@ -82,6 +83,21 @@ def test_goes_on_with_the_same_source_and_refuses_another(tmp_path, evaluator):
     (tmp_path / 'other.json').write_text('{"images": []}')
     with pytest.raises(ValueError, match=r'dataset\.bytes is 2 in the store and 14 here'):
         evaluator(ann_file=tmp_path / 'other.json')
+
+
+def test_no_other_run_begins_while_a_process_writes(evaluator, monkeypatch):
+    """The first process has done its share, and waits for the others."""
+    writing, waited = evaluator(), []
+
+    def barrier():
+        with pytest.raises(BlockingIOError, match='another process is writing'):
+            evaluator()
+        waited.append(True)
+
+    monkeypatch.setattr(embedding_store_writer, 'barrier', barrier)
+    writing.evaluate(0)
+    assert waited
+    evaluator()
 
 
 def test_what_could_not_be_read_gets_no_record(tmp_path, evaluator):

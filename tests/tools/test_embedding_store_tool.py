@@ -7,7 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmdet_vild.datasets import EmbeddingRecord, EmbeddingStore
+from mmdet_vild.datasets import EmbeddingRecord, EmbeddingShard, EmbeddingStore
+from mmdet_vild.datasets.embedding_repair import damage
+
+sys.path.append(str(Path(__file__).parents[1] / 'datasets'))
+from small_store import killed_at_write, write  # noqa: E402
 
 pytestmark = pytest.mark.onedl
 
@@ -61,6 +65,70 @@ def test_merges(path, tmp_path, monkeypatch):
     assert 'holds a store already' in tool(monkeypatch, 'merge', path, '--out', out)
 
 
+def test_killed_while_it_merges(tmp_path, monkeypatch):
+    """The next one is not disturbed by what is left."""
+    write(tmp_path / 'store', range(100), n=2000)
+    out = tmp_path / 'merged'
+    arguments = 'merge', tmp_path / 'store', '--out', out
+    killed_at_write(3, tool, monkeypatch, *arguments)
+    assert (out / 'shard-00000.unfinished-journal').exists()
+    assert tool(monkeypatch, *arguments) is None
+    assert list(damage(out / 'shard-00000.sqlite')) == []
+    assert contents(out) == contents(tmp_path / 'store')
+
+
+def test_what_merges_or_exports_takes_what_is_read(path, tmp_path, monkeypatch):
+    """Of an image that two shards have."""
+    record = EmbeddingRecord(*(np.zeros(shape, np.float32) for shape in ((1, 4), 1, (1, 8))))
+    opened = EmbeddingStore.create(path, dict(teacher='mini-clip@0123', embed_dims=8), {}, 1)
+    opened.write([(3, record, SIZE)])
+    opened.close()
+    expected = contents(path)
+    assert len(expected) == 11 and expected[3] != record.to_bytes()
+    assert tool(monkeypatch, 'merge', path, '--out', tmp_path / 'merged') is None
+    assert contents(tmp_path / 'merged') == expected
+    assert tool(monkeypatch, 'export', path, '--out', tmp_path / 'out') is None
+    with np.load(tmp_path / 'out' / '3.npz') as data:
+        found = EmbeddingRecord(data['boxes'], data['scores'], data['embeddings'])
+        assert found.to_bytes() == expected[3]
+
+
+def test_a_second_merge_leaves_the_first_alone(path, tmp_path, monkeypatch):
+    out, first = tmp_path / 'merged', EmbeddingShard.write
+    messages = []
+
+    def write_and_merge_again(shard, records):
+        monkeypatch.setattr(EmbeddingShard, 'write', first)
+        messages.append(tool(monkeypatch, 'merge', path, '--out', out))
+        first(shard, records)
+
+    monkeypatch.setattr(EmbeddingShard, 'write', write_and_merge_again)
+    assert tool(monkeypatch, 'merge', path, '--out', out) is None
+    (message,) = messages
+    assert 'another process is writing' in message
+    assert contents(out) == contents(path)
+
+
+def test_what_reads_all_waits_until_all_is_written(path, tmp_path, monkeypatch, capsys):
+    """Or what comes later would be left out, or the writer kept waiting."""
+    source = dict(teacher='mini-clip@0123', embed_dims=8)
+    for number in (0, 1):
+        opened = EmbeddingStore.create(path, source, {}, number)
+        for arguments in (
+            ['verify', path],
+            ['merge', path, '--out', tmp_path / 'merged'],
+            ['export', path, '--out', tmp_path / 'out'],
+        ):
+            message = tool(monkeypatch, *arguments)
+            assert 'another process is writing' in message and opened.path.name in message
+        assert tool(monkeypatch, 'show', path) is None
+        opened.close()
+    assert tool(monkeypatch, 'verify', path) == 0
+    captured = capsys.readouterr()
+    assert 'shard-00000.sqlite: its structure first (0.0 GB' in captured.out
+    assert '10/10' in captured.err
+
+
 def test_exports(path, tmp_path, monkeypatch):
     assert tool(monkeypatch, 'export', path, '--out', tmp_path / 'out') is None
     assert len(list((tmp_path / 'out').iterdir())) == 11
@@ -91,12 +159,14 @@ def test_exports_into_its_folder_alone(tmp_path, monkeypatch):
     source = dict(teacher='mini-clip@0123', embed_dims=8)
     opened = EmbeddingStore.create(tmp_path / 'store', source, {})
     opened.write([(img_id, record, SIZE) for img_id in ids])
+    opened.close()
     before = sorted(tmp_path.rglob('*'))
     out = tmp_path / 'a' / 'b' / 'out'
     assert tool(monkeypatch, 'export', tmp_path / 'store', '--out', out) is None
     written = {file for file in tmp_path.rglob('*') if file.is_file()} - set(before)
     assert len(written) == len(ids) and {file.parent for file in written} == {out}
 
+    opened = EmbeddingStore.create(tmp_path / 'store', source, {})
     opened.write([('é' * 90, record, SIZE)])
     opened.close()
     again = tmp_path / 'again'
@@ -149,7 +219,10 @@ def test_merging_is_all_or_nothing(path, tmp_path, monkeypatch):
     file.write_bytes(right)
     assert tool(monkeypatch, 'merge', path, '--out', out) is None
     assert contents(out) == expected
-    assert {each.name for each in out.iterdir()} == {'shard-00000.sqlite'}
+    assert {each.name for each in out.iterdir()} == {
+        'shard-00000.sqlite',
+        'shard-00000.sqlite.lock',
+    }
 
 
 def test_repairs_nothing_that_is_right(path, monkeypatch):
