@@ -9,9 +9,10 @@ from mmdet.models.detectors import TwoStageDetector
 from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.structures import DetDataSample, SampleList
 from mmengine.structures import InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmdet_vild.datasets import ORIGINAL_BOXES_KEY, ORIGINAL_LABELS_KEY, load_proposals
+from mmdet_vild.models import CLIPTextClassifier
 
 from .original_image import original_image, to_original
 
@@ -37,6 +38,7 @@ class RegionEmbeddingExtractor(TwoStageDetector):
 
     Raises:
         FileNotFoundError: There is no proposal file.
+        ValueError: ``with_gt`` with a bbox head that does not know which categories are novel.
     """
 
     def __init__(
@@ -48,6 +50,12 @@ class RegionEmbeddingExtractor(TwoStageDetector):
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
+        if with_gt and not isinstance(self._classifier(), CLIPTextClassifier):
+            raise ValueError(
+                'with_gt=True needs the CLIPTextClassifier of a ViLD to know which categories are '
+                f'novel, found {type(self._classifier()).__name__} in the bbox head; take the '
+                'roi_head of a ViLD config, or with_gt=False'
+            )
         self.teacher = TASK_UTILS.build(teacher)
         self.with_gt = with_gt
         self.proposal_file = proposal_file
@@ -143,8 +151,12 @@ class RegionEmbeddingExtractor(TwoStageDetector):
         boxes = torch.from_numpy(boxes[~self._novel()[labels]])
         return _regions(boxes, torch.ones(len(boxes)))
 
+    def _classifier(self) -> nn.Module | None:
+        bbox_head = getattr(getattr(self, 'roi_head', None), 'bbox_head', None)
+        return getattr(bbox_head, 'fc_cls', None)
+
     def _novel(self) -> np.ndarray:
-        return self.roi_head.bbox_head.fc_cls.novel.cpu().numpy()
+        return self._classifier().novel.cpu().numpy()
 
     def _proposer(self) -> dict:
         """What decides which regions an image has, for the header of a store."""

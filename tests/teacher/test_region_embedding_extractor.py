@@ -47,6 +47,47 @@ def test_embeds_the_original_image(detector: SmallDetector, resize: dict) -> Non
     assert (others - embeddings).abs().max() > 1e-3  # it would have shown
 
 
+def test_a_pipeline_without_a_resize(detector: SmallDetector) -> None:
+    """Boxes are in pixels of the original image as they are; padding changes nothing."""
+    plain = detector.sample(dict(type='Pad', size_divisor=32))
+    assert 'scale_factor' not in plain['data_samples'][0]
+    found = detector.predict(plain).pred_instances
+    with torch.no_grad():
+        features = detector.model.extract_feat(plain['inputs'])
+        (expected,) = detector.model.rpn_head.predict(
+            features, plain['data_samples'], rescale=False
+        )
+    right, bottom = expected.bboxes[:, 2].clamp(max=100), expected.bboxes[:, 3].clamp(max=80)
+    torch.testing.assert_close(found.bboxes[:, 2], right)
+    torch.testing.assert_close(found.bboxes[:, 3], bottom)
+
+
+@pytest.mark.parametrize(
+    'transforms',
+    [
+        [TWICE, dict(type='RandomFlip', prob=1.0)],
+        [dict(type='RandomFlip', prob=1.0)],
+        [dict(type='RandomCrop', crop_size=(60, 60))],
+        [TWICE, dict(type='Resize', scale=(400, 320))],
+        [TWICE, dict(type='Rotate', prob=1.0, level=10)],
+        [dict(type='CenterCrop', crop_size=(60, 60))],
+    ],
+    ids=lambda transforms: '-'.join(t['type'] for t in transforms),
+)
+def test_a_pipeline_that_does_more_than_resize_is_refused(detector, transforms) -> None:
+    """Its boxes would be stored in the wrong place of the original image."""
+    with pytest.raises(ValueError, match='image 1 was (flipped, cropped|changed by a transform)'):
+        detector.sample(*transforms)
+
+
+def test_annotated_boxes_need_a_head_that_knows_what_is_novel(detector: SmallDetector) -> None:
+    bbox_head = dict(type='Shared2FCBBoxHead', fc_out_channels=64, num_classes=3)
+    extractor = detector.config.model.roi_head.bbox_roi_extractor
+    roi_head = dict(type='StandardRoIHead', bbox_head=bbox_head, bbox_roi_extractor=extractor)
+    with pytest.raises(ValueError, match='needs the CLIPTextClassifier of a ViLD .* found Linear'):
+        detector.build(with_gt=True, roi_head=dict(_delete_=True, **roi_head))
+
+
 def test_a_pipeline_that_drops_the_original_image_is_refused(detector: SmallDetector) -> None:
     sample = detector.sample(TWICE, without='KeepOriginalImage')
     with pytest.raises(ValueError, match='picture.png has no ori_img; put KeepOriginalImage after'):
