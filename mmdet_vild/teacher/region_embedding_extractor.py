@@ -11,7 +11,12 @@ from mmdet.structures import DetDataSample, SampleList
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from mmdet_vild.datasets import ORIGINAL_BOXES_KEY, ORIGINAL_LABELS_KEY, load_proposals
+from mmdet_vild.datasets import (
+    ORIGINAL_BOXES_KEY,
+    ORIGINAL_LABELS_KEY,
+    clip_proposals,
+    load_proposals,
+)
 from mmdet_vild.models import CLIPTextClassifier
 
 from .original_image import original_image, to_original
@@ -38,7 +43,8 @@ class RegionEmbeddingExtractor(TwoStageDetector):
 
     Raises:
         FileNotFoundError: There is no proposal file.
-        ValueError: ``with_gt`` with a bbox head that does not know which categories are novel.
+        ValueError: The proposal file has another form. Or ``with_gt`` with a bbox
+            head that does not know which categories are novel.
     """
 
     def __init__(
@@ -75,6 +81,8 @@ class RegionEmbeddingExtractor(TwoStageDetector):
 
         Raises:
             KeyError: The proposal file does not name an image.
+            ValueError: It has a box outside of its image, or the pipeline passes on no original
+                image.
         """
         self.teacher.to(batch_inputs.device)
         proposals = self._propose(batch_inputs, batch_data_samples)
@@ -132,8 +140,9 @@ class RegionEmbeddingExtractor(TwoStageDetector):
                 f'({data_sample.get("img_path")}); make proposals for every image'
             )
         most = self.test_cfg.rpn.max_per_img
-        boxes, scores = (torch.from_numpy(a[:most]) for a in self._proposals[img_id])
-        return _regions(boxes, scores)
+        boxes, scores = (a[:most] for a in self._proposals[img_id])
+        boxes = clip_proposals(boxes, data_sample.ori_shape, img_id, self.proposal_file)
+        return _regions(torch.from_numpy(boxes), torch.from_numpy(scores))
 
     def _annotated(self, data_sample: DetDataSample) -> InstanceData:
         """The annotated boxes of base categories; those of novel ones must not be seen."""

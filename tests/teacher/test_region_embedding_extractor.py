@@ -138,6 +138,26 @@ def test_proposals_from_a_file(detector: SmallDetector, tmp_path, monkeypatch) -
         detector.predict(sample)
 
 
+def test_proposals_are_clipped_to_the_image(detector: SmallDetector, tmp_path, monkeypatch) -> None:
+    """Of 100x80 pixels; one that is nowhere in it was made for another."""
+    file = tmp_path / 'proposals.json'
+
+    def model(*box: float):
+        file.write_text(json.dumps([dict(image_id=1, bbox=box, score=0.5)]))
+        monkeypatch.setattr(detector, 'model', detector.build(proposal_file=str(file)))
+
+    model(-3, 60, 43, 20.5)
+    regions = detector.predict(detector.sample(TWICE)).pred_instances
+    assert regions.bboxes.tolist() == [[0, 60, 40, 80]]
+    expected = detector.teacher.encode_crops(detector.image, regions.bboxes)
+    torch.testing.assert_close(regions.embeddings, expected, rtol=0, atol=1e-5)
+
+    model(500, 500, 30, 40)
+    message = r'proposals.json has the box \[500.0, .*540.0\] .* image 1, outside of .*\(80, 100\)'
+    with pytest.raises(ValueError, match=message):
+        detector.predict(detector.sample(TWICE))
+
+
 @pytest.mark.parametrize('with_file', [False, True])
 def test_base_annotations_are_regions_too(
     detector: SmallDetector, tmp_path, monkeypatch, with_file: bool
