@@ -134,36 +134,6 @@ def check_recorded_geometry(results: dict) -> None:
     Raises:
         ValueError: Something moved pixels without recording it in ``homography_matrix``.
     """
-    matrix, axis_aligned, enlarged = _check_sizes(results)
-    _check_ground_truth(results, matrix, axis_aligned, TOLERANCE * enlarged)
-
-
-def check_only_scaled(results: dict) -> None:
-    """Refuse a sample whose boxes ``scale_factor`` alone does not take to the original image.
-
-    Args:
-        results: The dict that a data pipeline passes on, at its end.
-
-    Raises:
-        ValueError: Something other than one resizing, and padding, moved its pixels.
-    """
-    matrix, _, _ = _check_sizes(results)
-    scale = results.get('scale_factor', (1.0, 1.0))
-    found = np.eye(3) if matrix is None else matrix / matrix[2, 2]
-    if results.get('flip') or not np.allclose(found, np.diag([*scale, 1.0]), atol=1e-3):
-        raise ValueError(
-            f'image {results.get("img_id")!r} was flipped, cropped, rotated or resized twice, and '
-            'the teacher would be shown other regions of the original image than the detector '
-            'found; between KeepOriginalImage and packing have one Resize, and Pad, alone'
-        )
-
-
-def _check_sizes(results: dict) -> tuple[np.ndarray | None, bool, float]:
-    """Refuse a sample whose sizes are not those of the recorded transforms.
-
-    Returns:
-        The recorded matrix, whether it is axis-aligned, and how much it enlarges the image.
-    """
     matrix = results.get('homography_matrix')
     height, width = results['img_shape'][:2]
     ori_height, ori_width = results['ori_shape'][:2]
@@ -194,7 +164,31 @@ def _check_sizes(results: dict) -> tuple[np.ndarray | None, bool, float]:
             )
     # Rounding grows with what is enlarged after it: a crop of a small image, say.
     enlarged = max(1.0, across, down, np.max(results.get('scale_factor', 1.0)))
-    return matrix, axis_aligned, enlarged
+    _check_ground_truth(results, matrix, axis_aligned, TOLERANCE * enlarged)
+
+
+def check_only_scaled(results: dict) -> None:
+    """Refuse a sample whose boxes ``scale_factor`` alone does not take to the original image.
+
+    Args:
+        results: The dict that a data pipeline passes on, at its end.
+
+    Raises:
+        ValueError: Something other than one resizing moved its pixels.
+    """
+    across, down = results.get('scale_factor', (1.0, 1.0))
+    expected = (results['ori_shape'][0] * down, results['ori_shape'][1] * across)
+    scaled = np.allclose(results['img_shape'][:2], expected, rtol=0, atol=0.5)
+    matrix = results.get('homography_matrix')
+    if matrix is not None:
+        scaled &= np.allclose(matrix / matrix[2, 2], np.diag([across, down, 1.0]), atol=1e-3)
+    if results.get('flip') or not scaled:
+        raise ValueError(
+            f'image {results.get("img_id")!r} was flipped, cropped, padded, rotated or resized '
+            'twice, and the teacher would be shown other regions of the original image than the '
+            'detector found; between KeepOriginalImage and packing have one Resize at most, and '
+            'nothing else that moves pixels'
+        )
 
 
 def _check_ground_truth(

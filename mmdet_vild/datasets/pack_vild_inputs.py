@@ -43,7 +43,7 @@ class PackViLDInputs(PackDetInputs):
 
         Raises:
             ValueError: A transform moved the image after ``CLIPCropEmbedding``, or moved it
-                otherwise than by resizing and padding while ``KeepOriginalImage`` kept a copy.
+                otherwise than by one resizing while ``KeepOriginalImage`` kept a copy.
         """
         if ORIGINAL_IMAGE_KEY in results:
             check_only_scaled(results)
