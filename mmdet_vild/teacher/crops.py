@@ -80,7 +80,7 @@ def _resize_each(
     std: Tensor,
 ) -> Tensor:
     pictures = images.permute(0, 2, 3, 1).numpy()
-    # NumPy asks for huge pages, which torch does not: the page faults cost as much as the resizing.
+    # NumPy asks for huge pages, torch does not, and its page faults take as long as the resizing.
     make = np.zeros if mode == 'pad' else np.empty
     out = torch.from_numpy(make((len(windows), 3, *size), np.float32))
     kept = np.empty((3, *size), np.uint8)
@@ -110,7 +110,8 @@ def _resize_each(
 def _resize_thin(
     window: Tensor, target: list[int], offset: tuple[int, int], size: tuple[int, int]
 ) -> Tensor:
-    """As :func:`resize` and cutting off what is outside, without resizing that."""
+    """What is left of a resized window, without resizing what is cut off; rounded once, not after
+    each axis."""
     down, across = (
         _weights(*(torch.tensor([v[axis]]) for v in (window.shape[1:], target, offset)), size[axis])
         for axis in (0, 1)
@@ -153,7 +154,9 @@ def _resize_groups(
     order = buckets.argsort(stable=True)
     plan = torch.cat([order[:, None], owners[order, None], windows[order]], dim=1)
     plan = torch.cat([plan, *(part[order] for part in _placement(windows, size, mode))], dim=1)
-    plan = plan.to(images.device, non_blocking=True)  # after which the host waits for nothing
+    if images.is_cuda:
+        plan = plan.pin_memory()  # so that the host does not wait for the device's other work
+    plan = plan.to(images.device, non_blocking=True)
     counts = buckets.bincount(minlength=len(_BUCKETS) + 1).tolist()
     for side, members in zip((*_BUCKETS, None), plan.split(counts), strict=True):
         if not len(members):

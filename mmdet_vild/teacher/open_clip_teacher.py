@@ -254,10 +254,8 @@ class OpenCLIPTeacher:
         pixels = np.zeros((len(images), height, width, 3), np.uint8)
         for i, image in enumerate(images):
             pixels[i, : image.shape[0], : image.shape[1]] = image[..., ::-1]
-        rgb = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-        if self.device.type == 'cpu':
-            return rgb
-        return rgb.to(self.device, non_blocking=True).contiguous()  # a plane a channel, to gather
+        rgb = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)
+        return rgb if rgb.is_cpu else rgb.contiguous()  # a plane a channel, to gather from
 
     def _crops(self, pixels: Tensor, owners: Tensor, windows: Tensor) -> Tensor:
         """As :meth:`crops`, of uploaded images."""
