@@ -11,7 +11,7 @@ from .keep_original_image import (
     KeepOriginalImage,
 )
 from .load_image_or_skip import LoadImageOrSkip
-from .on_the_fly_embeddings import OnTheFlyEmbeddings, load_proposals
+from .on_the_fly_embeddings import OnTheFlyEmbeddings, clip_proposals, load_proposals
 from .open_vocabulary_coco import OpenVocabularyCocoDataset, OVCocoDataset
 from .open_vocabulary_lvis import OpenVocabularyLVISDataset
 from .pack_vild_inputs import PackViLDInputs
@@ -37,6 +37,7 @@ __all__ = [
     'PackViLDInputs',
     'TFResize',
     'UnfinishedSampler',
+    'clip_proposals',
     'dataset_fingerprint',
     'legacy_bilinear',
     'load_proposals',

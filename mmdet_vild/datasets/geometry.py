@@ -167,6 +167,30 @@ def check_recorded_geometry(results: dict) -> None:
     _check_ground_truth(results, matrix, axis_aligned, TOLERANCE * enlarged)
 
 
+def check_only_scaled(results: dict) -> None:
+    """Refuse a sample whose boxes ``scale_factor`` alone does not take to the original image.
+
+    Args:
+        results: The dict that a data pipeline passes on, at its end.
+
+    Raises:
+        ValueError: Something other than one resizing moved its pixels.
+    """
+    across, down = results.get('scale_factor', (1.0, 1.0))
+    expected = (results['ori_shape'][0] * down, results['ori_shape'][1] * across)
+    scaled = np.allclose(results['img_shape'][:2], expected, rtol=0, atol=0.5)
+    matrix = results.get('homography_matrix')
+    if matrix is not None:
+        scaled &= np.allclose(matrix / matrix[2, 2], np.diag([across, down, 1.0]), atol=1e-3)
+    if results.get('flip') or not scaled:
+        raise ValueError(
+            f'image {results.get("img_id")!r} was flipped, cropped, padded, rotated or resized '
+            'twice, and the teacher would be shown other regions of the original image than the '
+            'detector found; between KeepOriginalImage and packing have one Resize at most, and '
+            'nothing else that moves pixels'
+        )
+
+
 def _check_ground_truth(
     results: dict, matrix: np.ndarray | None, axis_aligned: bool, tolerance: float
 ) -> None:

@@ -8,6 +8,7 @@ from mmdet.registry import TASK_UTILS
 from mmengine import fileio
 
 from .embedding_record import EmbeddingRecord
+from .geometry import clip_boxes
 
 
 @TASK_UTILS.register_module()
@@ -64,7 +65,7 @@ class OnTheFlyEmbeddings:
 
         Raises:
             KeyError: The proposal file does not name the image.
-            ValueError: The image file has another size than the sample.
+            ValueError: The image file has another size than the sample, or a box is outside of it.
         """
         img_id = results['img_id']
         if img_id not in self._records:
@@ -88,6 +89,7 @@ class OnTheFlyEmbeddings:
                 'without changing their size'
             )
         boxes, scores = self._proposals[img_id]
+        boxes = clip_proposals(boxes, image.shape[:2], img_id, self.proposal_file)
         embeddings = self._built_teacher().encode_crops(image, boxes)
         return EmbeddingRecord(boxes, scores, embeddings.numpy().astype(np.float16))
 
@@ -114,7 +116,7 @@ def load_proposals(path: str, backend_args: dict | None) -> dict:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It has another form.
+        ValueError: It has another form, or a box without width or height.
     """
     if not fileio.exists(path, backend_args=backend_args):
         raise FileNotFoundError(
@@ -132,13 +134,50 @@ def load_proposals(path: str, backend_args: dict | None) -> dict:
             x, y, w, h = item['bbox']
             box = (x, y, x + w, y + h, item['score'])
             rows.setdefault(item['image_id'], []).append(box)
-        return {img_id: _boxes_and_scores(values) for img_id, values in rows.items()}
+        proposals = {img_id: _boxes_and_scores(values) for img_id, values in rows.items()}
     except (KeyError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(
             f'{path} is not a COCO-style results file ({error!r}); expected a JSON list of '
             '{"image_id": .., "bbox": [x, y, w, h], "score": ..}, or that list as "annotations" '
             'beside the "images" that it is about'
         ) from error
+    for img_id, (boxes, _) in proposals.items():
+        empty = (boxes[:, 2:] <= boxes[:, :2]).any(axis=1)
+        if empty.any():
+            raise ValueError(
+                f'{path} has the box {boxes[empty][0].tolist()} (x1, y1, x2, y2) for image '
+                f'{img_id!r}; expected a bbox of [x, y, width, height] with a width and a height '
+                'above 0'
+            )
+    return proposals
+
+
+def clip_proposals(
+    boxes: np.ndarray, image_size: tuple[int, int], img_id: int | str, path: str
+) -> np.ndarray:
+    """Clip the boxes of a proposal file to their image, as the RPN's are.
+
+    Args:
+        boxes: (n, 4), ``x1, y1, x2, y2``.
+        image_size: (height, width) of the image.
+        img_id: Whose boxes they are, for the message.
+        path: The file, for the message.
+
+    Returns:
+        (n, 4) float32.
+
+    Raises:
+        ValueError: Nothing of a box is in the image.
+    """
+    clipped = clip_boxes(boxes, image_size).astype(np.float32)
+    outside = (clipped[:, 2:] <= clipped[:, :2]).any(axis=1)
+    if outside.any():
+        raise ValueError(
+            f'{path} has the box {boxes[outside][0].tolist()} (x1, y1, x2, y2) for image '
+            f'{img_id!r}, outside of its (height, width) {tuple(image_size)}; make the proposals '
+            'for these images, in pixels of the original image'
+        )
+    return clipped
 
 
 def _boxes_and_scores(rows: list[tuple]) -> tuple[np.ndarray, np.ndarray]:

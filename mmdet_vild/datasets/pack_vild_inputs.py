@@ -8,6 +8,7 @@ from mmdet.registry import TRANSFORMS
 from mmengine.structures import InstanceData
 
 from .clip_crop_embedding import frame_of
+from .geometry import check_only_scaled
 from .keep_original_image import ORIGINAL_BOXES_KEY, ORIGINAL_IMAGE_KEY, ORIGINAL_LABELS_KEY
 
 _ADDED_KEYS = (ORIGINAL_IMAGE_KEY, ORIGINAL_BOXES_KEY, ORIGINAL_LABELS_KEY, 'unreadable')
@@ -41,8 +42,11 @@ class PackViLDInputs(PackDetInputs):
             ``inputs`` and ``data_samples`` as ``PackDetInputs`` returns them.
 
         Raises:
-            ValueError: A transform moved the image after ``CLIPCropEmbedding``.
+            ValueError: A transform moved the image after ``CLIPCropEmbedding``, or moved it
+                otherwise than by one resizing while ``KeepOriginalImage`` kept a copy.
         """
+        if ORIGINAL_IMAGE_KEY in results:
+            check_only_scaled(results)
         packed = super().transform(results)
         if 'distill_bboxes' in results:
             if results['distill_frame'] != frame_of(results):

@@ -57,7 +57,7 @@ class VocabularyCheckHook(Hook):
         if runner.val_loop is not None:  # built by now
             _check(model, runner.val_loop.dataloader.dataset)
         if classifiers := _classifiers(model):
-            for part, transforms in _unwrapped(dataset):
+            for part, transforms in unwrapped(dataset):
                 check_distillation(model, part, transforms)
                 check_no_novel(classifiers, part)
 
@@ -72,7 +72,7 @@ class VocabularyCheckHook(Hook):
 
 def _check(model: nn.Module, dataset: Dataset) -> None:
     for classifier in _classifiers(model):
-        for part, transforms in _unwrapped(dataset):
+        for part, transforms in unwrapped(dataset):
             check_vocabulary(classifier, part.metainfo)
             check_first_image(part)
             attaching = [t for t in transforms if isinstance(t, CLIPCropEmbedding)]
@@ -237,7 +237,7 @@ def _classifiers(model: nn.Module) -> list[CLIPTextClassifier]:
     return [module for module in model.modules() if isinstance(module, CLIPTextClassifier)]
 
 
-def _unwrapped(dataset: Dataset, after: Sequence = ()) -> Iterator[tuple[Dataset, list]]:
+def unwrapped(dataset: Dataset, after: Sequence = ()) -> Iterator[tuple[Dataset, list]]:
     """The datasets inside wrappers, each with all transforms that its samples go through."""
     pipeline = getattr(dataset, 'pipeline', ())
     transforms = [*flatten_transforms(getattr(pipeline, 'transforms', pipeline)), *after]
@@ -249,4 +249,4 @@ def _unwrapped(dataset: Dataset, after: Sequence = ()) -> Iterator[tuple[Dataset
         yield dataset, transforms
         return
     for part in parts:
-        yield from _unwrapped(part, transforms)
+        yield from unwrapped(part, transforms)

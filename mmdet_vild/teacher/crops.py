@@ -1,5 +1,7 @@
 """Cuts regions out of images and resizes them, many at once and on the model's device."""
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision.transforms.v2.functional import InterpolationMode, resize
@@ -12,6 +14,8 @@ CROP_MODES = ('squash', 'pad', 'centre_crop')
 _BUCKETS = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 #: Most elements of the largest intermediate array.
 _MOST_ELEMENTS = 2**27
+#: How many times what is seen of a thin window may be resized, to cut the rest off again.
+_MOST_CUT_OFF = 8
 
 
 def crop_windows(boxes: Tensor, scale: float, image_size: tuple[int, int]) -> Tensor:
@@ -35,41 +39,84 @@ def crop_windows(boxes: Tensor, scale: float, image_size: tuple[int, int]) -> Te
 
 
 def resize_windows(
-    image: Tensor, windows: Tensor, size: tuple[int, int], mode: str = 'squash'
+    images: Tensor,
+    owners: Tensor,
+    windows: Tensor,
+    size: tuple[int, int],
+    mode: str,
+    mean: Tensor,
+    std: Tensor,
 ) -> Tensor:
-    """Resize windows of an image with antialiased bicubic interpolation, as Pillow does.
+    """Resize windows of images with antialiased bicubic interpolation, as Pillow does.
 
     On a GPU in groups: both axes are linear maps of the window's pixels, so windows of similar
-    size are resized by two batched matrix products. On the CPU one by one, which is faster there.
+    size, of whichever image, are resized by two batched matrix products. On the CPU one by one,
+    which is faster there.
 
     Args:
-        image: (3, H, W) uint8.
-        windows: (n, 4) int64, ``x1, y1, x2, y2`` with exclusive ends, inside the image.
+        images: (b, 3, H, W) uint8; an image may fill the upper left corner alone.
+        owners: (n,) int64 on the CPU, which image a window is of.
+        windows: (n, 4) int64 on the CPU, ``x1, y1, x2, y2`` with exclusive ends, inside the image.
         size: (height, width) of the results.
-        mode: ``'squash'`` changes the aspect ratio, as the authors do; ``'pad'`` keeps it, and
-            what the window does not fill is -1; ``'centre_crop'`` keeps it and cuts off the ends
-            of the longer side, as open_clip does.
+        mode: ``'squash'`` changes the aspect ratio, as the authors do; ``'pad'`` keeps it;
+            ``'centre_crop'`` keeps it and cuts off the ends of the longer side, as open_clip does.
+        mean: (3, 1, 1), which is subtracted from the values of 0 to 255, on the images' device.
+        std: (3, 1, 1), by which they are divided then.
 
     Returns:
-        (n, 3, height, width) float32, 0 to 255, or -1 where nothing is.
+        (n, 3, height, width) float32 on the images' device; 0 where ``'pad'`` has filled up.
     """
-    return (_resize_groups if image.is_cuda else _resize_each)(image, windows, size, mode)
+    way = _resize_each if images.device.type == 'cpu' else _resize_groups
+    return way(images, owners, windows, size, mode, mean, std)
 
 
-def _resize_each(image: Tensor, windows: Tensor, size: tuple[int, int], mode: str) -> Tensor:
-    out = image.new_empty((len(windows), 3, *size), dtype=torch.float32)
-    if mode == 'pad':
-        out.fill_(-1)
+def _resize_each(
+    images: Tensor,
+    owners: Tensor,
+    windows: Tensor,
+    size: tuple[int, int],
+    mode: str,
+    mean: Tensor,
+    std: Tensor,
+) -> Tensor:
+    pictures = images.permute(0, 2, 3, 1).numpy()
+    # NumPy asks for huge pages, torch does not, and its page faults take as long as the resizing.
+    make = np.zeros if mode == 'pad' else np.empty
+    out = torch.from_numpy(make((len(windows), 3, *size), np.float32))
+    kept = np.empty((3, *size), np.uint8)
     targets, offsets = _placement(windows, size, mode)
-    for i, (x1, y1, x2, y2) in enumerate(windows.tolist()):
-        (height, width), (top, left) = targets[i].tolist(), offsets[i].tolist()
-        crop = image[:, y1:y2, x1:x2]
-        crop = resize(crop, [height, width], InterpolationMode.BICUBIC, antialias=True)
-        crop = crop[:, max(-top, 0) :, max(-left, 0) :]
+    for crop, owner, (x1, y1, x2, y2), target, (top, left) in zip(
+        out, owners.tolist(), windows.tolist(), targets.tolist(), offsets.tolist(), strict=True
+    ):
+        # A copy, as the resizing of what is not contiguous takes twice as long.
+        window = np.ascontiguousarray(pictures[owner, y1:y2, x1:x2])
+        window = torch.from_numpy(window).permute(2, 0, 1)
+        if target[0] * target[1] > _MOST_CUT_OFF * size[0] * size[1]:
+            resized = _resize_thin(window, target, (top, left), size)
+        else:
+            resized = resize(window, target, InterpolationMode.BICUBIC, antialias=True)
+            resized = resized[:, max(-top, 0) :, max(-left, 0) :]
+            resized = resized[:, : size[0] - max(top, 0), : size[1] - max(left, 0)]
+        height, width = resized.shape[1:]
+        planes = kept[:, :height, :width]
+        cv2.split(resized.permute(1, 2, 0).numpy(), list(planes))  # into them
         top, left = max(top, 0), max(left, 0)
-        crop = crop[:, : size[0] - top, : size[1] - left]
-        out[i, :, top : top + crop.shape[1], left : left + crop.shape[2]] = crop
+        inside = crop[:, top : top + height, left : left + width]
+        # While it is in the processor's cache.
+        inside.copy_(torch.from_numpy(planes)).sub_(mean).div_(std)
     return out
+
+
+def _resize_thin(
+    window: Tensor, target: list[int], offset: tuple[int, int], size: tuple[int, int]
+) -> Tensor:
+    """What is left of a resized window, without resizing what is cut off; rounded once, not after
+    each axis."""
+    down, across = (
+        _weights(*(torch.tensor([v[axis]]) for v in (window.shape[1:], target, offset)), size[axis])
+        for axis in (0, 1)
+    )
+    return (down @ window.float() @ across.mT).round().clamp(0, 255).to(torch.uint8)
 
 
 def _placement(windows: Tensor, size: tuple[int, int], mode: str) -> tuple[Tensor, Tensor]:
@@ -92,47 +139,75 @@ def _placement(windows: Tensor, size: tuple[int, int], mode: str) -> tuple[Tenso
     return targets, offsets
 
 
-def _resize_groups(image: Tensor, windows: Tensor, size: tuple[int, int], mode: str) -> Tensor:
-    image = image.contiguous()  # a plane a channel, to gather from
-    out = image.new_empty((len(windows), 3, *size), dtype=torch.float32)
-    lengths = windows[:, 2:] - windows[:, :2]  # (n, 2) width, height
-    largest = lengths.amax(dim=1)
-    edges = torch.tensor(_BUCKETS, device=windows.device)
-    buckets = torch.bucketize(largest, edges)
-    for bucket in buckets.unique().tolist():
-        members = (buckets == bucket).nonzero().flatten()
-        side = _BUCKETS[bucket] if bucket < len(_BUCKETS) else int(largest[members].max())
+def _resize_groups(
+    images: Tensor,
+    owners: Tensor,
+    windows: Tensor,
+    size: tuple[int, int],
+    mode: str,
+    mean: Tensor,
+    std: Tensor,
+) -> Tensor:
+    out = images.new_empty((len(windows), 3, *size), dtype=torch.float32)
+    largest = (windows[:, 2:] - windows[:, :2]).amax(dim=1)
+    buckets = torch.bucketize(largest, torch.tensor(_BUCKETS))
+    order = buckets.argsort(stable=True)
+    plan = torch.cat([order[:, None], owners[order, None], windows[order]], dim=1)
+    plan = torch.cat([plan, *(part[order] for part in _placement(windows, size, mode))], dim=1)
+    if images.is_cuda:
+        plan = plan.pin_memory()  # so that the host does not wait for the device's other work
+    plan = plan.to(images.device, non_blocking=True)
+    counts = buckets.bincount(minlength=len(_BUCKETS) + 1).tolist()
+    for side, members in zip((*_BUCKETS, None), plan.split(counts), strict=True):
+        if not len(members):
+            continue
+        side = side or int(largest.max())
         most = max(_MOST_ELEMENTS // (3 * side * max(side, size[1])), 1)
         for part in members.split(most):
-            out[part] = _resize_group(image, windows[part], side, size, mode)
+            resized, filled = _resize_group(images, part[:, 1:], side, size)
+            resized = resized.sub_(mean).div_(std)
+            out[part[:, 0]] = resized * filled if mode == 'pad' else resized
     return out
 
 
 def _resize_group(
-    image: Tensor, windows: Tensor, side: int, size: tuple[int, int], mode: str
-) -> Tensor:
+    images: Tensor, plan: Tensor, side: int, size: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Windows of at most ``side`` pixels, by owner, window, target and offset in (n, 9) rows.
+
+    Returns:
+        (n, 3, height, width) of 0 to 255, and (n, 1, height, width) where anything is.
+    """
     # Half precision has 11 bits, enough for 256 levels; tensor cores need it.
-    dtype = torch.float16 if image.is_cuda else torch.float32
-    offsets = torch.arange(side, device=image.device)
-    columns = (windows[:, 0, None] + offsets).clamp(max=image.shape[2] - 1)
-    rows = (windows[:, 1, None] + offsets).clamp(max=image.shape[1] - 1)
-    pixels = image[:, rows[:, :, None], columns[:, None, :]].transpose(0, 1).to(dtype)
-    lengths = (windows[:, 2:] - windows[:, :2]).flip(1)  # (n, 2) height, width
-    targets, offsets = _placement(windows, size, mode)
-    down, across = (
-        _weights(lengths[:, axis], targets[:, axis], offsets[:, axis], size[axis], side).to(dtype)
-        for axis in (0, 1)
+    dtype = torch.float16 if images.is_cuda else torch.float32
+    owners, windows, targets, offsets = plan.split([1, 4, 2, 2], dim=1)
+    end, start = windows.flip(1).split(2, dim=1)  # each y, x
+    pixels = torch.arange(side, device=images.device)
+    channels = torch.arange(3, device=images.device)
+    rows = (start[:, :1] + pixels).clamp(max=images.shape[2] - 1)
+    columns = (start[:, 1:] + pixels).clamp(max=images.shape[3] - 1)
+    cut = images[
+        owners[:, :, None, None],
+        channels[:, None, None],
+        rows[:, None, :, None],
+        columns[:, None, None, :],
+    ].to(dtype)
+    # Both axes at once.
+    weights = _weights(
+        *(axes.T.flatten() for axes in (end - start, targets, offsets)), max(size), side
     )
-    resized = pixels @ across.transpose(1, 2)[:, None]  # (n, 3, side, width)
-    resized = (down[:, None] @ resized).float().clamp(0, 255)
-    if mode == 'pad':
-        filled = (down.sum(2) > 0)[:, :, None] & (across.sum(2) > 0)[:, None, :]
-        resized = torch.where(filled[:, None], resized, resized.new_tensor(-1.0))
-    return resized
+    down, across = weights.chunk(2)
+    down, across = down[:, None, : size[0]], across[:, None, : size[1]]
+    filled = (down.sum(3) > 0)[..., None] & (across.sum(3) > 0)[:, :, None]
+    resized = down.to(dtype) @ (cut @ across.to(dtype).mT)
+    return resized.float().clamp_(0, 255), filled
 
 
-def _weights(lengths: Tensor, targets: Tensor, offsets: Tensor, size: int, side: int) -> Tensor:
+def _weights(
+    lengths: Tensor, targets: Tensor, offsets: Tensor, size: int, side: int | None = None
+) -> Tensor:
     """Weights (n, size, side) of the pixels of a window's axis in those of the result."""
+    side = side or int(lengths.max())
     scales = (lengths / targets.double())[:, None]
     steps = torch.arange(size, device=lengths.device) - offsets[:, None]  # (n, size)
     centres = ((steps + 0.5) * scales).float()

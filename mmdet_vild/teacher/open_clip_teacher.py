@@ -91,8 +91,8 @@ class OpenCLIPTeacher:
         stats = [getattr(visual, key, None) for key in ('image_mean', 'image_std')]
         mean = stats[0] or open_clip.OPENAI_DATASET_MEAN
         std = stats[1] or open_clip.OPENAI_DATASET_STD
-        self._mean = torch.tensor(mean).view(3, 1, 1)
-        self._std = torch.tensor(std).view(3, 1, 1)
+        self._mean = 255 * torch.tensor(mean, device=device).view(3, 1, 1)
+        self._std = 255 * torch.tensor(std, device=device).view(3, 1, 1)
         self.crop_mode = crop_mode
         self.autocast = autocast
         self.identity = f'{model_name}@{_weights_hash(self.model)}'
@@ -103,6 +103,7 @@ class OpenCLIPTeacher:
         if torch.device(device) != self.device:
             self.device = torch.device(device)
             self.model.to(self.device)
+            self._mean, self._std = self._mean.to(self.device), self._std.to(self.device)
         return self
 
     @property
@@ -233,18 +234,18 @@ class OpenCLIPTeacher:
         Raises:
             ValueError: An image or its boxes have another form.
         """
-        with_windows = [
-            (image, _windows(image, image_boxes))
-            for image, image_boxes in zip(images, boxes, strict=True)
+        windows = [
+            _windows(image, image_boxes) for image, image_boxes in zip(images, boxes, strict=True)
         ]
-        if self.device.type == 'cpu':
-            encoded = [self._encode([pair]) for pair in with_windows]
-        else:
-            encoded = self._encode(with_windows).split([len(w) for _, w in with_windows])
-        return [
-            normalize(rows.view(len(CROP_SCALES), -1, self.embed_dims).sum(0), dim=1).cpu()
-            for rows in encoded
-        ]
+        together = 1 if self.device.type == 'cpu' else max(len(images), 1)
+        embeddings = [torch.zeros(0, self.embed_dims, device=self.device)]
+        for i in range(0, len(images), together):
+            some = slice(i, i + together)
+            rows = self._encode(images[some], windows[some])
+            for part in rows.split([len(w) for w in windows[some]]):
+                both = part.view(len(CROP_SCALES), -1, self.embed_dims)
+                embeddings.append(normalize(both.sum(0), dim=1))
+        return list(torch.cat(embeddings).cpu().split([len(b) for b in boxes]))
 
     def crops(self, image: np.ndarray, windows: Tensor) -> Tensor:
         """What the teacher sees of windows of an image.
@@ -257,15 +258,7 @@ class OpenCLIPTeacher:
             (n, 3, h, w) float32 on the teacher's device, normalised. What ``crop_mode='pad'`` adds
             is zero.
         """
-        rgb = torch.from_numpy(np.ascontiguousarray(image[..., ::-1])).permute(2, 0, 1)
-        rgb, windows = rgb.to(self.device), windows.to(self.device)
-        crops = resize_windows(rgb, windows, self.input_size, self.crop_mode)
-        mean, std = 255 * self._mean.to(crops.device), 255 * self._std.to(crops.device)
-        nothing = crops < 0 if self.crop_mode == 'pad' else None
-        # On the CPU one by one, while they are in its cache.
-        for part in crops.split(len(crops) if crops.is_cuda else 1):
-            part.sub_(mean).div_(std)
-        return crops if nothing is None else crops.masked_fill_(nothing, 0)
+        return self._crops(self._upload([image]), torch.zeros(len(windows)).long(), windows)
 
     @torch.no_grad()
     def encode_images(self, crops: Tensor) -> Tensor:
@@ -274,20 +267,30 @@ class OpenCLIPTeacher:
         with torch.autocast(self.device.type, dtype, enabled=bool(dtype)):
             return self.model.encode_image(crops).float()
 
-    def _encode(self, with_windows: list[tuple[np.ndarray, Tensor]]) -> Tensor:
+    def _encode(self, images: Sequence[np.ndarray], windows: Sequence[Tensor]) -> Tensor:
         """The embeddings (n, D) of all windows of some images, ``batch_size`` at a time."""
-        chunks, waiting = [torch.zeros(0, self.embed_dims, device=self.device)], []
-        for image, windows in with_windows:
-            waiting.append(self.crops(image, windows))
-            if sum(map(len, waiting)) >= self.batch_size:
-                *full, rest = torch.cat(waiting).split(self.batch_size)
-                if len(rest) == self.batch_size:
-                    full, rest = [*full, rest], rest[:0]
-                chunks += [self.encode_images(batch) for batch in full]
-                waiting = [rest]
-        if sum(map(len, waiting)):
-            chunks.append(self.encode_images(torch.cat(waiting)))
-        return torch.cat(chunks)
+        pixels = self._upload(images)
+        owners = torch.cat([torch.full((len(w),), i) for i, w in enumerate(windows)])
+        windows = torch.cat(list(windows))
+        encoded = [torch.zeros(0, self.embed_dims, device=self.device)]
+        for i in range(0, len(windows), self.batch_size):
+            some = slice(i, i + self.batch_size)
+            encoded.append(self.encode_images(self._crops(pixels, owners[some], windows[some])))
+        return torch.cat(encoded)
+
+    def _upload(self, images: Sequence[np.ndarray]) -> Tensor:
+        """BGR images as (b, 3, H, W) RGB on the device; smaller ones in the upper left corner."""
+        height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
+        pixels = np.zeros((len(images), height, width, 3), np.uint8)
+        for i, image in enumerate(images):
+            pixels[i, : image.shape[0], : image.shape[1]] = image[..., ::-1]
+        rgb = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)
+        return rgb if rgb.is_cpu else rgb.contiguous()  # a plane a channel, to gather from
+
+    def _crops(self, pixels: Tensor, owners: Tensor, windows: Tensor) -> Tensor:
+        """As :meth:`crops`, of uploaded images."""
+        size, mode = self.input_size, self.crop_mode
+        return resize_windows(pixels, owners, windows, size, mode, self._mean, self._std)
 
     def _tokenize(self, texts: list[str], names: list[str]) -> Tensor:
         """The tokens (n, context length) of texts, none of which open_clip had to cut off.

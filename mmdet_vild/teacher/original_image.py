@@ -29,7 +29,7 @@ def original_image(data_sample: DetDataSample) -> np.ndarray:
 
 def to_original(boxes: Tensor, data_sample: DetDataSample) -> Tensor:
     """Boxes (n, 4) in pixels of the network's input, in pixels of the original image."""
-    scale = boxes.new_tensor(data_sample.metainfo['scale_factor']).repeat(2)
+    scale = boxes.new_tensor(data_sample.metainfo.get('scale_factor', (1, 1))).repeat(2)
     height, width = data_sample.metainfo['ori_shape']
     limit = boxes.new_tensor([width, height] * 2)
     return torch.minimum((boxes / scale).clamp(min=0), limit)

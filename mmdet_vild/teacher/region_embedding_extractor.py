@@ -9,9 +9,15 @@ from mmdet.models.detectors import TwoStageDetector
 from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.structures import DetDataSample, SampleList
 from mmengine.structures import InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 
-from mmdet_vild.datasets import ORIGINAL_BOXES_KEY, ORIGINAL_LABELS_KEY, load_proposals
+from mmdet_vild.datasets import (
+    ORIGINAL_BOXES_KEY,
+    ORIGINAL_LABELS_KEY,
+    clip_proposals,
+    load_proposals,
+)
+from mmdet_vild.models import CLIPTextClassifier
 
 from .original_image import original_image, to_original
 
@@ -37,6 +43,8 @@ class RegionEmbeddingExtractor(TwoStageDetector):
 
     Raises:
         FileNotFoundError: There is no proposal file.
+        ValueError: The proposal file has another form. Or ``with_gt`` with a bbox
+            head that does not know which categories are novel.
     """
 
     def __init__(
@@ -48,6 +56,12 @@ class RegionEmbeddingExtractor(TwoStageDetector):
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
+        if with_gt and not isinstance(self._classifier(), CLIPTextClassifier):
+            raise ValueError(
+                'with_gt=True needs the CLIPTextClassifier of a ViLD to know which categories are '
+                f'novel, found {type(self._classifier()).__name__} in the bbox head; take the '
+                'roi_head of a ViLD config, or with_gt=False'
+            )
         self.teacher = TASK_UTILS.build(teacher)
         self.with_gt = with_gt
         self.proposal_file = proposal_file
@@ -67,6 +81,8 @@ class RegionEmbeddingExtractor(TwoStageDetector):
 
         Raises:
             KeyError: The proposal file does not name an image.
+            ValueError: It has a box outside of its image, or the pipeline passes on no original
+                image.
         """
         self.teacher.to(batch_inputs.device)
         proposals = self._propose(batch_inputs, batch_data_samples)
@@ -124,8 +140,9 @@ class RegionEmbeddingExtractor(TwoStageDetector):
                 f'({data_sample.get("img_path")}); make proposals for every image'
             )
         most = self.test_cfg.rpn.max_per_img
-        boxes, scores = (torch.from_numpy(a[:most]) for a in self._proposals[img_id])
-        return _regions(boxes, scores)
+        boxes, scores = (a[:most] for a in self._proposals[img_id])
+        boxes = clip_proposals(boxes, data_sample.ori_shape, img_id, self.proposal_file)
+        return _regions(torch.from_numpy(boxes), torch.from_numpy(scores))
 
     def _annotated(self, data_sample: DetDataSample) -> InstanceData:
         """The annotated boxes of base categories; those of novel ones must not be seen."""
@@ -143,8 +160,12 @@ class RegionEmbeddingExtractor(TwoStageDetector):
         boxes = torch.from_numpy(boxes[~self._novel()[labels]])
         return _regions(boxes, torch.ones(len(boxes)))
 
+    def _classifier(self) -> nn.Module | None:
+        bbox_head = getattr(getattr(self, 'roi_head', None), 'bbox_head', None)
+        return getattr(bbox_head, 'fc_cls', None)
+
     def _novel(self) -> np.ndarray:
-        return self.roi_head.bbox_head.fc_cls.novel.cpu().numpy()
+        return self._classifier().novel.cpu().numpy()
 
     def _proposer(self) -> dict:
         """What decides which regions an image has, for the header of a store."""

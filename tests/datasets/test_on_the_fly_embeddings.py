@@ -110,6 +110,27 @@ def test_malformed_proposals(tmp_path, content):
         OnTheFlyEmbeddings(dict(type='MeanColourTeacher'), file)
 
 
+@pytest.mark.parametrize('size', [(-10, 5), (10, -5), (0, 5)])
+def test_boxes_without_width_or_height_are_refused(tmp_path, size):
+    regions = [dict(image_id=1, bbox=[20, 8, *s], score=0.5) for s in ((4, 4), size)]
+    file = write_proposals(tmp_path / 'p.json', regions)
+    with pytest.raises(ValueError, match=r'p.json has the box \[20.0, 8.0, .* for image 1; expec'):
+        OnTheFlyEmbeddings(dict(type='MeanColourTeacher'), file)
+
+
+def test_boxes_are_clipped_to_the_image(tmp_path, image_file):
+    results = dict(img_id=1, img_path=image_file, ori_shape=(40, 50))
+    for box, inside in (([-5, 30, 10, 10.5], [0, 30, 5, 40]), ([51, 0, 9, 9], None)):
+        regions = [dict(image_id=1, bbox=box, score=0.5)]
+        file = write_proposals(tmp_path / 'p.json', regions)
+        store = OnTheFlyEmbeddings(dict(type='MeanColourTeacher'), file)
+        if inside:
+            assert store.read(results).boxes.tolist() == [inside]
+            continue
+        with pytest.raises(ValueError, match=r'image 1, outside of its \(height, width\) \(40, 50'):
+            store.read(results)
+
+
 def test_a_pickle_is_not_run(tmp_path):
     file = tmp_path / 'proposals.pkl'
     code = f'c__builtin__\neval\n(S\'open({str(tmp_path / "run")!r}, "w")\'\ntR.'

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from mmdet.registry import DATA_SAMPLERS, HOOKS, METRICS
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset, RepeatDataset
 from mmengine.evaluator import Evaluator
 from mmengine.registry import DefaultScope
 from torch import nn
@@ -28,33 +29,45 @@ class Extractor(RegionEmbeddingExtractor):
         return self.given
 
 
-class Images:
-    def __len__(self):
-        return 5
-
-    def get_data_info(self, index):
-        return dict(img_id=10 + index)
+class Images(BaseDataset):
+    def load_data_list(self):
+        return [dict(img_id=10 + index) for index in range(5)]
 
 
 @pytest.fixture
 def make_runner(tmp_path):
     (tmp_path / 'train.json').write_text('{}')
 
-    def make(scale=(1333, 800), loading='LoadImageFromFile', ann_file='train.json', **source):
+    def make(
+        scale=(1333, 800),
+        loading='LoadImageFromFile',
+        ann_file='train.json',
+        dataset_file=None,
+        wrapped=False,
+        decoding=(),
+        **source,
+    ):
+        dataset = Images(str(tmp_path / (dataset_file or ann_file)), serialize_data=False)
+        if wrapped:
+            dataset = RepeatDataset(dataset, 1)
         with DefaultScope.overwrite_default_scope('mmdet'):
-            sampler = DATA_SAMPLERS.build(dict(type='UnfinishedSampler', dataset=Images()))
+            sampler = DATA_SAMPLERS.build(dict(type='UnfinishedSampler', dataset=dataset))
             path = dict(path=str(tmp_path / 'store'), ann_file=str(tmp_path / ann_file))
             writer = METRICS.build(dict(type='EmbeddingStoreWriter', **path))
         pipeline = [
-            dict(type=loading, backend_args=None),
+            dict(type=loading, backend_args=None, **dict(decoding)),
             dict(type='KeepOriginalImage'),
             dict(type='Resize', scale=scale, keep_ratio=True),
             dict(type='PackViLDInputs'),
         ]
         loop = SimpleNamespace(
-            evaluator=Evaluator(writer), dataloader=SimpleNamespace(sampler=sampler)
+            evaluator=Evaluator(writer),
+            dataloader=SimpleNamespace(sampler=sampler, dataset=dataset),
         )
-        cfg = Config(dict(test_dataloader=dict(dataset=dict(pipeline=pipeline))))
+        config = dict(pipeline=pipeline)
+        if wrapped:
+            config = dict(type='RepeatDataset', dataset=config, times=1)
+        cfg = Config(dict(test_dataloader=dict(dataset=config)))
         return SimpleNamespace(model=Extractor(**source), test_loop=loop, cfg=cfg)
 
     return make
@@ -93,6 +106,8 @@ def empty():
     [
         (dict(crop_mode='pad'), "crop_mode is None in the store and 'pad' here"),
         (dict(scale=(640, 480)), r'pipeline is \[.*1333, 800.*\] in the store and \[.*640, 480'),
+        (dict(scale=(640, 480), wrapped=True), r'pipeline is \[.*1333, 800.*\] in the .*640, 480'),
+        (dict(decoding=dict(imdecode_backend='pillow')), r"and \[.*'imdecode_backend': 'pillow'"),
         (dict(ann_file='other.json'), r'dataset\.bytes is 2 in the store and 14 here'),
     ],
 )
@@ -104,10 +119,22 @@ def test_a_store_that_was_begun_differently(make_runner, tmp_path, change, messa
     writer = runner.test_loop.evaluator.metrics[0]
     writer._shard.write([(10 + i, empty(), (10, 10)) for i in range(5)])
     writer.evaluate(5)
-    assert begin(again := make_runner()) == []
+    usual = dict(imdecode_backend='cv2', color_type='color')
+    assert begin(again := make_runner(wrapped=True, decoding=usual)) == []
     again.test_loop.evaluator.evaluate(5)
     with pytest.raises(ValueError, match=message):
         begin(make_runner(**change))
+
+
+@pytest.mark.parametrize('wrapped', [False, True])
+def test_the_store_is_of_the_images_that_are_extracted(make_runner, tmp_path, wrapped):
+    """As with ``--cfg-options test_dataloader.dataset.ann_file=...`` alone."""
+    (tmp_path / 'other.json').write_text('{"images": []}')
+    with pytest.raises(ValueError, match=r'those of \S+other.json, .* those of \S+train.json; set'):
+        begin(make_runner(dataset_file='other.json', wrapped=wrapped))
+    assert not (tmp_path / 'store').exists()
+    (tmp_path / 'copy.json').write_text('{}')
+    begin(make_runner(dataset_file='copy.json', wrapped=wrapped))
 
 
 def test_for_an_extraction_alone(make_runner):

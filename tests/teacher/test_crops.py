@@ -17,6 +17,13 @@ HEIGHT, WIDTH, SIZE = 150, 200, (48, 48)
 WAYS = {'one by one': crops._resize_each, 'in groups': crops._resize_groups}
 
 
+def resized(way, image: np.ndarray, cut: torch.Tensor, mode: str, size=SIZE) -> np.ndarray:
+    """(n, h, w, 3) of 0 to 255, of windows of one RGB image."""
+    pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())[None]
+    owners, zero, one = torch.zeros(len(cut)).long(), torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
+    return way(pixels, owners, cut, size, mode, zero, one).numpy().transpose(0, 2, 3, 1)
+
+
 def picture(seed: int = 0, low: int = 0, high: int = 256) -> np.ndarray:
     """RGB blocks with some noise."""
     rng = np.random.default_rng(seed)
@@ -40,7 +47,7 @@ def by_pillow(image: np.ndarray, window: list[int], mode: str) -> np.ndarray:
         return np.asarray(CenterCrop(SIZE)(Resize(SIZE[0], InterpolationMode.BICUBIC)(crop)), float)
     ratio = SIZE[0] / max(crop.size)
     width, height = (max(round(ratio * length), 1) for length in crop.size)
-    result = np.full((*SIZE, 3), -1.0)
+    result = np.zeros((*SIZE, 3))
     left, top = (SIZE[1] - width) // 2, (SIZE[0] - height) // 2
     resized = np.asarray(crop.resize((width, height), Image.BICUBIC), float)
     result[top : top + height, left : left + width] = resized
@@ -52,11 +59,10 @@ def by_pillow(image: np.ndarray, window: list[int], mode: str) -> np.ndarray:
 def test_is_pillows(way: str, mode: str) -> None:
     """To a grey level or two: Pillow rounds after each axis."""
     image, cut = picture(low=90, high=166), windows(80)
-    pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())
-    found = WAYS[way](pixels, cut, SIZE, mode).numpy().transpose(0, 2, 3, 1)
+    found = resized(WAYS[way], image, cut, mode)
     for crop, window in zip(found, cut.tolist(), strict=True):
         expected = by_pillow(image, window, mode)
-        assert np.array_equal(crop < 0, expected < 0), window
+        assert np.array_equal(crop == 0, expected == 0), window  # where padded
         difference = np.abs(crop - expected)
         assert difference.mean() < 0.6 and difference.max() <= 2, (window, difference.max())
 
@@ -65,8 +71,7 @@ def test_is_pillows(way: str, mode: str) -> None:
 def test_overshoot_is_clipped(way: str) -> None:
     """Pillow clips after each axis, so it may differ beside edges from black to white."""
     image, cut = picture(), windows(80)
-    pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())
-    found = WAYS[way](pixels, cut, SIZE, 'squash').numpy().transpose(0, 2, 3, 1)
+    found = resized(WAYS[way], image, cut, 'squash')
     assert found.min() >= 0 and found.max() <= 255
     for crop, window in zip(found, cut.tolist(), strict=True):
         assert np.abs(crop - by_pillow(image, window, 'squash')).mean() < 0.6, window
@@ -74,22 +79,66 @@ def test_overshoot_is_clipped(way: str) -> None:
 
 @given(st.integers(0, 10**6), st.integers(1, 40), st.sampled_from(crops.CROP_MODES))
 def test_groups_do_not_depend_on_each_other(seed: int, count: int, mode: str) -> None:
-    image, cut = torch.from_numpy(picture().transpose(2, 0, 1).copy()), windows(count, seed)
-    together = crops._resize_groups(image, cut, SIZE, mode)
+    image, cut = picture(), windows(count, seed)
+    together = resized(crops._resize_groups, image, cut, mode)
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    torch.testing.assert_close(
-        crops._resize_groups(image, cut[order], SIZE, mode), together[order], rtol=0, atol=1e-2
+    found = resized(crops._resize_groups, image, cut[order], mode)
+    np.testing.assert_allclose(found, together[order.numpy()], rtol=0, atol=1e-2)
+    assert together.min() >= 0 and together.max() <= 255
+
+
+@pytest.mark.parametrize('mode', crops.CROP_MODES)
+@pytest.mark.parametrize('size', [SIZE, (40, 56)])
+def test_windows_of_many_images_share_groups(mode: str, size: tuple[int, int]) -> None:
+    """Images of several sizes, in an order that goes to and fro, normalised."""
+    images = [picture(), picture(1)[:90, :70], picture(2)[:20]]
+    pixels = torch.zeros(3, 3, HEIGHT, WIDTH, dtype=torch.uint8)
+    for place, image in zip(pixels, images, strict=True):
+        place[:, : image.shape[0], : image.shape[1]] = torch.from_numpy(image).permute(2, 0, 1)
+    owners = torch.arange(60) % 3
+    cut = windows(60)
+    for i, image in enumerate(images):
+        height, width = image.shape[:2]
+        cut[owners == i] = crops.crop_windows(cut[owners == i].float(), 1.0, (height, width))
+    mean, std = (
+        torch.tensor([90.3, 120.3, 150.3]).view(3, 1, 1),
+        torch.tensor([2.0, 4, 8]).view(3, 1, 1),
     )
-    assert together.min() >= -1 and together.max() <= 255
+    each, groups = (way(pixels, owners, cut, size, mode, mean, std) for way in WAYS.values())
+    assert each.shape == groups.shape == (60, 3, *size)
+    # To a grey level where nothing overshoots; one by one is rounded after each axis.
+    difference = ((each - groups) * std).abs()
+    assert difference.mean() < 0.6 and (difference < 3).double().mean() > 0.999
+    alone = resized(crops._resize_each, images[1], cut[1::3], mode, size)
+    expected = (alone - mean.flatten().numpy()) / std.flatten().numpy()
+    if mode != 'pad':
+        np.testing.assert_array_equal(each[1::3].permute(0, 2, 3, 1), expected)
+    else:
+        assert (each == 0).any() and torch.equal(each == 0, groups == 0)
+
+
+@pytest.mark.parametrize('way', WAYS)
+@pytest.mark.parametrize('axis', [0, 1])
+def test_the_centre_of_a_thin_window(way: str, axis: int, monkeypatch) -> None:
+    """It is not resized to millions of pixels first, to cut them off again."""
+    monkeypatch.delattr(crops, 'resize')
+    image = np.linspace(0, 255, 3 * 3000).astype(np.uint8).reshape(1, 3000, 3)
+    image = np.ascontiguousarray(image.swapaxes(0, axis))
+    height, width = image.shape[:2]
+    cut = torch.tensor([[0, 0, width, height]])
+    found = resized(WAYS[way], image, cut, 'centre_crop')
+    assert found.shape == (1, *SIZE, 3)
+    expected = by_pillow(image, cut[0].tolist(), 'centre_crop')
+    np.testing.assert_allclose(found[0], expected, rtol=0, atol=1)
 
 
 def test_large_windows_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    image, cut = torch.from_numpy(picture().transpose(2, 0, 1).copy()), windows(20)
-    expected = crops._resize_groups(image, cut, SIZE, 'squash')
+    image, cut = picture(), windows(20)
+    expected = resized(crops._resize_groups, image, cut, 'squash')
     monkeypatch.setattr(crops, '_MOST_ELEMENTS', 1)
     monkeypatch.setattr(crops, '_BUCKETS', (16, 32))
-    found = crops._resize_groups(image, cut, SIZE, 'squash')
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-2)
+    found = resized(crops._resize_groups, image, cut, 'squash')
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-2)
 
 
 @pytest.mark.parametrize('way', WAYS)
@@ -114,6 +163,38 @@ def test_embeddings_are_those_of_open_clips_preprocessing(way, monkeypatch) -> N
         cosines.append(torch.cosine_similarity(found, expected))
     cosines = torch.cat(cosines)
     assert cosines.mean() >= 0.999 and cosines.min() >= 0.99
+
+
+def test_padding_is_open_clips() -> None:
+    """Of its ``resize_mode='longest'``, filled up with the mean colour."""
+    teacher = OpenCLIPTeacher('mini-clip', crop_mode='pad')
+    mean = tuple(round(255 * value) for value in open_clip.OPENAI_DATASET_MEAN)
+    preprocess = open_clip.image_transform(
+        teacher.input_size, is_train=False, resize_mode='longest', fill_color=mean
+    )
+    image, cut = picture(low=90, high=166), windows(80)
+    found = teacher.crops(image[..., ::-1], cut)
+    for crop, (x1, y1, x2, y2) in zip(found, cut.tolist(), strict=True):
+        expected = preprocess(Image.fromarray(image[y1:y2, x1:x2]))
+        assert (crop - expected).abs().max() < 2.5 / 255 / 0.26, (x1, y1, x2, y2)
+
+
+@pytest.mark.parametrize('autocast', [None, 'bfloat16'])
+def test_images_share_the_teachers_batches(autocast: str | None, monkeypatch) -> None:
+    """As on a GPU: windows of images of several sizes in one batch, and in one group of it."""
+    torch.manual_seed(0)
+    teacher = OpenCLIPTeacher('mini-clip', batch_size=50)
+    images = [picture(), np.ascontiguousarray(picture(1)[:90, :70]), picture(2)]
+    cut = [windows(40, i).minimum(torch.tensor([69, 89, 70, 90])) for i in range(3)]
+    expected = torch.cat([teacher._encode([i], [w]) for i, w in zip(images, cut, strict=True)])
+    monkeypatch.setattr('mmdet_vild.teacher.open_clip_teacher.resize_windows', crops._resize_groups)
+    teacher.autocast = autocast
+    found = teacher._encode(images, cut)
+    cosines = torch.cosine_similarity(found, expected)
+    assert cosines.mean() >= 0.999 and cosines.min() >= 0.99
+    assert found.dtype == torch.float32
+    rounded = torch.equal(found, found.bfloat16().float())
+    assert rounded == (autocast == 'bfloat16')  # it was computed so
 
 
 @pytest.mark.gpu

@@ -66,6 +66,7 @@ def test_crops_agree_with_pil_and_open_clip(teacher):
 
 def test_no_boxes(teacher):
     assert teacher.encode_crops(picture(), np.zeros((0, 4))).shape == (0, teacher.embed_dims)
+    assert teacher.encode_regions([], []) == []
 
 
 @given(

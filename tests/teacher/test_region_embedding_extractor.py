@@ -47,6 +47,48 @@ def test_embeds_the_original_image(detector: SmallDetector, resize: dict) -> Non
     assert (others - embeddings).abs().max() > 1e-3  # it would have shown
 
 
+def test_a_pipeline_without_a_resize(detector: SmallDetector) -> None:
+    """Boxes are in pixels of the original image as they are."""
+    plain = detector.sample(dict(type='PhotoMetricDistortion'))
+    assert 'scale_factor' not in plain['data_samples'][0]
+    found = detector.predict(plain).pred_instances
+    with torch.no_grad():
+        features = detector.model.extract_feat(plain['inputs'])
+        (expected,) = detector.model.rpn_head.predict(
+            features, plain['data_samples'], rescale=False
+        )
+    right, bottom = expected.bboxes[:, 2].clamp(max=100), expected.bboxes[:, 3].clamp(max=80)
+    torch.testing.assert_close(found.bboxes[:, 2], right)
+    torch.testing.assert_close(found.bboxes[:, 3], bottom)
+
+
+@pytest.mark.parametrize(
+    'transforms',
+    [
+        [TWICE, dict(type='RandomFlip', prob=1.0)],
+        [dict(type='RandomFlip', prob=1.0)],
+        [dict(type='RandomCrop', crop_size=(60, 60))],
+        [TWICE, dict(type='Resize', scale=(400, 320))],
+        [TWICE, dict(type='Rotate', prob=1.0, level=10)],
+        [dict(type='CenterCrop', crop_size=(60, 60))],
+        [TWICE, dict(type='Pad', size_divisor=64)],
+    ],
+    ids=lambda transforms: '-'.join(t['type'] for t in transforms),
+)
+def test_a_pipeline_that_does_more_than_resize_is_refused(detector, transforms) -> None:
+    """Its boxes would be stored in the wrong place of the original image."""
+    with pytest.raises(ValueError, match='image 1 was flipped, cropped, padded, rotated or'):
+        detector.sample(*transforms)
+
+
+def test_annotated_boxes_need_a_head_that_knows_what_is_novel(detector: SmallDetector) -> None:
+    bbox_head = dict(type='Shared2FCBBoxHead', fc_out_channels=64, num_classes=3)
+    extractor = detector.config.model.roi_head.bbox_roi_extractor
+    roi_head = dict(type='StandardRoIHead', bbox_head=bbox_head, bbox_roi_extractor=extractor)
+    with pytest.raises(ValueError, match='needs the CLIPTextClassifier of a ViLD .* found Linear'):
+        detector.build(with_gt=True, roi_head=dict(_delete_=True, **roi_head))
+
+
 def test_a_pipeline_that_drops_the_original_image_is_refused(detector: SmallDetector) -> None:
     sample = detector.sample(TWICE, without='KeepOriginalImage')
     with pytest.raises(ValueError, match='picture.png has no ori_img; put KeepOriginalImage after'):
@@ -95,6 +137,26 @@ def test_proposals_from_a_file(detector: SmallDetector, tmp_path, monkeypatch) -
     sample['data_samples'][0].set_metainfo(dict(img_id=7))
     with pytest.raises(KeyError, match='does not name image 7 .*make proposals for every image'):
         detector.predict(sample)
+
+
+def test_proposals_are_clipped_to_the_image(detector: SmallDetector, tmp_path, monkeypatch) -> None:
+    """Of 100x80 pixels; one that is nowhere in it was made for another."""
+    file = tmp_path / 'proposals.json'
+
+    def model(*box: float):
+        file.write_text(json.dumps([dict(image_id=1, bbox=box, score=0.5)]))
+        monkeypatch.setattr(detector, 'model', detector.build(proposal_file=str(file)))
+
+    model(-3, 60, 43, 20.5)
+    regions = detector.predict(detector.sample(TWICE)).pred_instances
+    assert regions.bboxes.tolist() == [[0, 60, 40, 80]]
+    expected = detector.teacher.encode_crops(detector.image, regions.bboxes)
+    torch.testing.assert_close(regions.embeddings, expected, rtol=0, atol=1e-5)
+
+    model(500, 500, 30, 40)
+    message = r'proposals.json has the box \[500.0, .*540.0\] .* image 1, outside of .*\(80, 100\)'
+    with pytest.raises(ValueError, match=message):
+        detector.predict(detector.sample(TWICE))
 
 
 @pytest.mark.parametrize('with_file', [False, True])

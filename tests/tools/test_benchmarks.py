@@ -82,8 +82,14 @@ def test_teacher_prints_ratios(capsys):
 def test_data_time_prints_ratios(capsys):
     data_time.main(['--images', '4', '--rounds', '1', '--regions', '20', '--width', '8'])
     rows = rows_of(capsys.readouterr().out)
-    assert [rows[data_time.WITHOUT][i] for i in (1, 3)] == ['1.000'] * 2
-    assert all(float(cell) > 0 for cell in rows[data_time.WITH])
+    assert [rows[data_time.WITHOUT][i] for i in (1, 3)] == ['1'] * 2
+    assert all(float(cell.split()[0]) > 0 for cell in rows[data_time.WITH])
+
+
+def test_data_time_admits_what_the_rounds_do_not_tell():
+    assert data_time.spread([1.04, 1.0, 1.1]) == '1.040 (1.020 to 1.070)'
+    verdicts = [data_time.verdict(r) for r in ([1.04, 1.0, 1.1], [1.0, 1.04, 1.05], [1.06, 1.2])]
+    assert verdicts == ['within the noise', 'met', 'missed']
 
 
 @pytest.mark.parametrize('benchmark', [store, teacher, data_time])
