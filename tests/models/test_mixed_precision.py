@@ -24,7 +24,10 @@ def inputs(make_sample):
     features = [torch.randn(2, 8, SIZE // stride, SIZE // stride) for stride in (4, 8)]
     start = torch.rand(2, 20, 2) * SIZE * 0.6
     proposals = [InstanceData(bboxes=boxes) for boxes in torch.cat([start, start + 20], dim=2)]
-    return features, proposals, [make_sample(3, 5), make_sample(2, 4)]
+    samples = [make_sample(3, 5), make_sample(2, 4)]
+    for sample in samples:  # as the store has them
+        sample.distill_instances.embeddings = sample.distill_instances.embeddings.half()
+    return features, proposals, samples
 
 
 def test_training_step(head, make_sample) -> None:
