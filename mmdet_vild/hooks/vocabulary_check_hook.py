@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
 import numpy as np
+from mmdet.evaluation import MultiDatasetsEvaluator
 from mmdet.models.data_preprocessors import BatchResize, BatchSyncRandomResize
 from mmdet.registry import HOOKS
 from mmengine import fileio
@@ -49,7 +50,9 @@ class VocabularyCheckHook(Hook):
     - the ``classes`` of the training dataset with those of the validation dataset;
     - that no annotation of a novel category is in the training data, unless the classifier has
       ``mask_novel=False``, as that of a baseline supervised with novel categories has;
-    - that the train pipeline attaches regions where the model has a ``distill_loss``.
+    - that the train pipeline attaches regions where the model has a ``distill_loss``;
+
+    and before testing a learned classifier, the ``classes`` that its checkpoint was trained with.
 
     Datasets and transforms are found inside their wrappers.
 
@@ -57,6 +60,8 @@ class VocabularyCheckHook(Hook):
         ValueError: One of these is not so; the message names the first difference.
         FileNotFoundError: There is no such image.
     """
+
+    _trained: tuple[str, ...] = ()
 
     def before_train(self, runner: Runner) -> None:
         """Check the training dataset and its store, and the validation dataset and metrics."""
@@ -74,15 +79,31 @@ class VocabularyCheckHook(Hook):
         """Check the validation dataset and metrics."""
         _check_loop(model_of(runner), runner.val_loop)
 
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Remember the labels that a learned classifier was trained with."""
+        meta = checkpoint.get('meta', {}).get('dataset_meta')
+        self._trained = tuple(meta.get('classes', ())) if isinstance(meta, dict) else ()
+
     def before_test(self, runner: Runner) -> None:
         """Check the test dataset and metrics."""
-        _check_loop(model_of(runner), runner.test_loop)
+        model, loop = model_of(runner), runner.test_loop
+        _check_loop(model, loop)
+        # The words of a text classifier are compared, and are no part of the checkpoint; nor are
+        # labels asked for where a detector only proposes regions.
+        if self._trained and not _classifiers(model) and any(map(_api_of, loop.evaluator.metrics)):
+            for part, _ in _unwrapped(loop.dataloader.dataset):
+                check_trained_classes(self._trained, part)
 
 
 def _check_loop(model: nn.Module, loop: ValLoop | TestLoop) -> None:
-    _check(model, loop.dataloader.dataset)
-    for metric in loop.evaluator.metrics:
-        for part, _ in _unwrapped(loop.dataloader.dataset):
+    dataset, metrics = loop.dataloader.dataset, loop.evaluator.metrics
+    _check(model, dataset)
+    if isinstance(loop.evaluator, MultiDatasetsEvaluator):  # a metric for each dataset
+        pairs = zip(metrics, dataset.datasets, strict=False)
+    else:
+        pairs = ((metric, dataset) for metric in metrics)
+    for metric, tested in pairs:
+        for part, _ in _unwrapped(tested):
             check_metric(metric, part)
 
 
@@ -137,6 +158,17 @@ def check_same_classes(train: Dataset, val: Dataset) -> None:
             )
 
 
+def check_trained_classes(trained: tuple[str, ...], dataset: Dataset) -> None:
+    """Raise a ValueError where a learned classifier is tested on other labels than it knows."""
+    classes = tuple(dataset.metainfo.get('classes') or trained)
+    if classes != trained:
+        raise ValueError(
+            f'{_describe(dataset)} has {len(classes)} classes, and the checkpoint was trained with '
+            f'{len(trained)}{_first_difference(classes, trained)}; a learned classifier can only '
+            'be tested on its own categories in the same order'
+        )
+
+
 def check_metric(metric: BaseMetric, dataset: Dataset) -> None:
     """Raise a ValueError where a metric would compare detections with other annotations.
 
@@ -147,17 +179,17 @@ def check_metric(metric: BaseMetric, dataset: Dataset) -> None:
         metric: Checked if it has read an annotation file in COCO's or LVIS's format.
         dataset: What is tested, in no wrappers.
     """
-    lvis, coco = getattr(metric, '_lvis_api', None), getattr(metric, '_coco_api', None)
-    api = lvis or coco
+    api = _api_of(metric)
     if api is None:
         return
+    lvis = hasattr(metric, '_lvis_api')
     kind = type(metric).__name__
     advice = (
         'the ann_file of val_evaluator and test_evaluator must be that of val_dataloader.dataset '
         'and test_dataloader.dataset'
     )
     classes = tuple(dataset.metainfo['classes'])
-    ids = lvis.get_cat_ids() if lvis else coco.get_cat_ids(cat_names=classes)
+    ids = api.get_cat_ids() if lvis else api.get_cat_ids(cat_names=classes)
     names = tuple(api.cats[category_id]['name'] for category_id in ids)
     if classes != names:
         raise ValueError(
@@ -176,8 +208,13 @@ def check_metric(metric: BaseMetric, dataset: Dataset) -> None:
                 f'and {"none" if image is None else name} in the annotation file of {kind}; '
                 f'{advice}'
             )
-    if lvis:
-        _check_lvis_fields(lvis, kind)
+    if lvis and not metric.format_only:
+        _check_lvis_fields(api, kind)
+
+
+def _api_of(metric: BaseMetric):
+    """What has read the annotation file of a metric; None if nothing has."""
+    return getattr(metric, '_lvis_api', None) or getattr(metric, '_coco_api', None)
 
 
 def _check_lvis_fields(lvis, kind: str) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmdet.datasets import ConcatDataset, MultiImageMixDataset
+from mmdet.evaluation import MultiDatasetsEvaluator
 from mmdet.models import DetDataPreprocessor
 from mmdet.registry import HOOKS, METRICS
 from mmengine.dataset import BaseDataset, ClassBalancedDataset, RepeatDataset
@@ -366,6 +367,47 @@ def test_the_annotations_of_a_metric(classifier, tmp_path, case):
             runner = SimpleNamespace(model=model, test_loop=loop(labels, wrong))
             with pytest.raises(ValueError, match=message):
                 HOOKS.build(dict(type='VocabularyCheckHook')).before_test(runner)
+
+
+def test_each_dataset_has_a_metric_of_its_own(tmp_path):
+    parts, metrics = [Labels(), Labels()], []
+    for number, part in enumerate(parts):
+        content = annotation_file()
+        for image, info in zip(content['images'], part.data_list, strict=True):
+            image['id'] = info['img_id'] = f'{number}-{info["img_id"]}'
+        path = tmp_path / f'{number}.json'
+        path.write_text(json.dumps(content))
+        metrics.append(METRICS.build(dict(type='CocoMetric', ann_file=str(path))))
+    model, tested = torch.nn.Linear(1, 1), loop(ConcatDataset(parts))
+    for evaluator in (MultiDatasetsEvaluator(metrics, 'ab'), Evaluator(metrics)):
+        tested.evaluator = evaluator
+        runner = SimpleNamespace(model=model, test_loop=tested)
+        if isinstance(evaluator, MultiDatasetsEvaluator):
+            HOOKS.build(dict(type='VocabularyCheckHook')).before_test(runner)
+            continue
+        with pytest.raises(ValueError, match="image '1-0' of .* and none in"):
+            HOOKS.build(dict(type='VocabularyCheckHook')).before_test(runner)
+
+
+def test_labels_of_a_checkpoint(classifier, tmp_path):
+    """Of a learned classifier; words are no part of a checkpoint."""
+    path = tmp_path / 'val.json'
+    path.write_text(json.dumps(annotation_file()))
+    metric = METRICS.build(dict(type='CocoMetric', ann_file=str(path)))
+
+    def test(model, trained, *metrics) -> None:
+        runner = SimpleNamespace(model=model, test_loop=loop(Labels(), *metrics))
+        hook = HOOKS.build(dict(type='VocabularyCheckHook'))
+        hook.after_load_checkpoint(runner, dict(meta=trained and dict(dataset_meta=trained)))
+        hook.before_test(runner)
+
+    baseline, other = torch.nn.Linear(1, 1), dict(classes=NAMES[::-1])
+    test(baseline, dict(classes=NAMES), metric)
+    test(baseline, {}, metric)
+    test(baseline, other)  # which only proposes regions, for all that is known
+    test(Detector(classifier()), other, metric)
+    with pytest.raises(ValueError, match="trained with 3, and label 0 is 'cat' in .* 'owl' in"):
+        test(baseline, other, metric)
 
 
 def test_a_metric_of_more_categories_than_are_tested(classifier, tmp_path):
