@@ -192,22 +192,28 @@ class OpenVocabularyMixin:
     def filter_data(self) -> list[dict]:
         """Filter images according to ``filter_cfg``.
 
+        Where mmdet leaves out images without annotations, those whose annotations were all
+        ignored, for their boxes, are left out too.
+
         Returns:
             The dicts of the images that are left.
 
         Raises:
             ValueError: None is.
         """
-        return self.check_any_left(super().filter_data())
-
-    def check_any_left(self, data_list: list[dict]) -> list[dict]:
-        """Return ``data_list``; raise a ValueError if it is empty."""
+        data_list = super().filter_data()
+        if self.filter_cfg and self.filter_cfg.get('filter_empty_gt') and self._filtering_empty:
+            data_list = [info for info in data_list if info['instances']]
         if not data_list:
             raise ValueError(
                 f'no image of {self.ann_file} is left by filter_cfg={self.filter_cfg}'
                 + (' after dropping the novel annotations' if self._dropping else '')
             )
         return data_list
+
+    @property
+    def _filtering_empty(self) -> bool:
+        return not self.test_mode
 
     @property
     def _dropping(self) -> bool:

@@ -49,10 +49,19 @@ class FastLVISMetric(LVISMetric):
     Args:
         **kwargs: As :class:`mmdet.evaluation.LVISMetric`, which it is for ``classwise``, and for
             the metrics ``'proposal'`` and ``'proposal_fast'``.
+
+    Raises:
+        FileNotFoundError: There is no annotation file.
     """
 
     def __init__(self, **kwargs) -> None:
-        super().__init__(**kwargs)
+        try:
+            super().__init__(**kwargs)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f'there is no annotation file at {kwargs["ann_file"]}, which FastLVISMetric reads; '
+                'check ann_file of val_evaluator and test_evaluator'
+            ) from error
         self._as_mmdet = (
             self.classwise or self._lvis_api is None or not set(self.metrics) <= {'bbox', 'segm'}
         )

@@ -2,14 +2,17 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import PurePath
 
 import numpy as np
+from mmdet.evaluation import MultiDatasetsEvaluator
 from mmdet.models.data_preprocessors import BatchResize, BatchSyncRandomResize
 from mmdet.registry import HOOKS
 from mmengine import fileio
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
+from mmengine.runner import Runner, TestLoop, ValLoop
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -19,6 +22,8 @@ from mmdet_vild.models import CLIPTextClassifier
 from mmdet_vild.vocabulary import same_teacher
 
 _RESIZING = (BatchResize, BatchSyncRandomResize)
+#: What lvis asks of each image, besides its id.
+_LVIS_LISTS = ('neg_category_ids', 'not_exhaustive_category_ids')
 
 
 @HOOKS.register_module()
@@ -34,54 +39,88 @@ class VocabularyCheckHook(Hook):
     - the teacher and the embedding width of the store with those of the text embeddings;
     - the annotation file that the store was made for with the dataset's;
     - that the model does not resize the batch, which would leave the stored boxes behind;
-    - that the first image of the dataset is there.
+
+    and of any model, with text embeddings or a learned classifier,
+
+    - that the first image of the dataset is there;
+    - the categories and images of the metrics' annotation file with the dataset's.
 
     Before training also
 
+    - the ``classes`` of the training dataset with those of the validation dataset;
     - that no annotation of a novel category is in the training data, unless the classifier has
       ``mask_novel=False``, as that of a baseline supervised with novel categories has;
-    - that the train pipeline attaches regions where the model has a ``distill_loss``.
+    - that the train pipeline attaches regions where the model has a ``distill_loss``;
 
-    Datasets and transforms are found inside their wrappers. A model without a
-    :class:`CLIPTextClassifier` passes.
+    and before testing a learned classifier, the ``classes`` that its checkpoint was trained with.
+
+    Datasets and transforms are found inside their wrappers.
 
     Raises:
         ValueError: One of these is not so; the message names the first difference.
         FileNotFoundError: There is no such image.
     """
 
+    _trained: tuple[str, ...] = ()
+
     def before_train(self, runner: Runner) -> None:
-        """Check the training dataset and its store, and the validation dataset."""
+        """Check the training dataset and its store, and the validation dataset and metrics."""
         model, dataset = model_of(runner), runner.train_loop.dataloader.dataset
         _check(model, dataset)
         if runner.val_loop is not None:  # built by now
-            _check(model, runner.val_loop.dataloader.dataset)
+            _check_loop(model, runner.val_loop)
+            check_same_classes(dataset, runner.val_loop.dataloader.dataset)
         if classifiers := _classifiers(model):
             for part, transforms in unwrapped(dataset):
                 check_distillation(model, part, transforms)
                 check_no_novel(classifiers, part)
 
     def before_val(self, runner: Runner) -> None:
-        """Check the validation dataset."""
-        _check(model_of(runner), runner.val_loop.dataloader.dataset)
+        """Check the validation dataset and metrics."""
+        _check_loop(model_of(runner), runner.val_loop)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Remember the labels that a learned classifier was trained with."""
+        meta = checkpoint.get('meta', {}).get('dataset_meta')
+        self._trained = tuple(meta.get('classes', ())) if isinstance(meta, dict) else ()
 
     def before_test(self, runner: Runner) -> None:
-        """Check the test dataset."""
-        _check(model_of(runner), runner.test_loop.dataloader.dataset)
+        """Check the test dataset and metrics."""
+        model, loop = model_of(runner), runner.test_loop
+        _check_loop(model, loop)
+        # The words of a text classifier are compared, and are no part of the checkpoint; nor are
+        # labels asked for where a detector only proposes regions.
+        if self._trained and not _classifiers(model) and any(map(_api_of, loop.evaluator.metrics)):
+            for part, _ in unwrapped(loop.dataloader.dataset):
+                check_trained_classes(self._trained, part)
+
+
+def _check_loop(model: nn.Module, loop: ValLoop | TestLoop) -> None:
+    dataset, metrics = loop.dataloader.dataset, loop.evaluator.metrics
+    _check(model, dataset)
+    if isinstance(loop.evaluator, MultiDatasetsEvaluator):  # a metric for each dataset
+        pairs = zip(metrics, dataset.datasets, strict=False)
+    else:
+        pairs = ((metric, dataset) for metric in metrics)
+    for metric, tested in pairs:
+        for part, _ in unwrapped(tested):
+            check_metric(metric, part)
 
 
 def _check(model: nn.Module, dataset: Dataset) -> None:
-    for classifier in _classifiers(model):
-        for part, transforms in unwrapped(dataset):
+    classifiers = _classifiers(model)
+    for part, transforms in unwrapped(dataset):
+        for classifier in classifiers:
             check_vocabulary(classifier, part.metainfo)
-            check_first_image(part)
-            attaching = [t for t in transforms if isinstance(t, CLIPCropEmbedding)]
+        check_first_image(part)
+        attaching = [t for t in transforms if isinstance(t, CLIPCropEmbedding)]
+        if classifiers and attaching:
             for transform in attaching:
-                check_teacher(classifier, transform.store)
+                for classifier in classifiers:
+                    check_teacher(classifier, transform.store)
                 check_store(transform, part)
-            if attaching:
-                check_transforms(transforms)
-                check_batch_augments(model)
+            check_transforms(transforms)
+            check_batch_augments(model)
 
 
 def check_vocabulary(classifier: CLIPTextClassifier, metainfo: dict) -> None:
@@ -103,6 +142,95 @@ def check_vocabulary(classifier: CLIPTextClassifier, metainfo: dict) -> None:
             f'the dataset: {sorted(found - expected)[:5]}, only in the text embeddings: '
             f'{sorted(expected - found)[:5]}'
         )
+
+
+def check_same_classes(train: Dataset, val: Dataset) -> None:
+    """Raise a ValueError where labels of the validation dataset mean something else."""
+    parts = [part for dataset in (train, val) for part, _ in unwrapped(dataset)]
+    first, *others = [part for part in parts if part.metainfo.get('classes')]
+    for other in others:
+        one, two = (tuple(part.metainfo['classes']) for part in (first, other))
+        if one != two:
+            raise ValueError(
+                f'{_describe(first)}, which is trained on, has {len(one)} classes and '
+                f'{_describe(other)} {len(two)}{_first_difference(one, two)}; both need the same '
+                'categories in the same order'
+            )
+
+
+def check_trained_classes(trained: tuple[str, ...], dataset: Dataset) -> None:
+    """Raise a ValueError where a learned classifier is tested on other labels than it knows."""
+    classes = tuple(dataset.metainfo.get('classes') or trained)
+    if classes != trained:
+        raise ValueError(
+            f'{_describe(dataset)} has {len(classes)} classes, and the checkpoint was trained with '
+            f'{len(trained)}{_first_difference(classes, trained)}; a learned classifier can only '
+            'be tested on its own categories in the same order'
+        )
+
+
+def check_metric(metric: BaseMetric, dataset: Dataset) -> None:
+    """Raise a ValueError where a metric would compare detections with other annotations.
+
+    mmdet's COCO and LVIS metrics read an annotation file of their own, and count labels in the
+    order of its categories.
+
+    Args:
+        metric: Checked if it has read an annotation file in COCO's or LVIS's format.
+        dataset: What is tested, in no wrappers.
+    """
+    api = _api_of(metric)
+    if api is None:
+        return
+    lvis = hasattr(metric, '_lvis_api')
+    kind = type(metric).__name__
+    advice = (
+        'the ann_file of val_evaluator and test_evaluator must be that of val_dataloader.dataset '
+        'and test_dataloader.dataset'
+    )
+    classes = tuple(dataset.metainfo['classes'])
+    ids = api.get_cat_ids() if lvis else api.get_cat_ids(cat_names=classes)
+    names = tuple(api.cats[category_id]['name'] for category_id in ids)
+    if classes != names:
+        raise ValueError(
+            f'{_describe(dataset)} has {len(classes)} classes, of which the annotation file of '
+            f'{kind} has {len(set(classes) & set(names))} among {len(api.cats)} '
+            f'categories{_first_difference(classes, names)}; {advice}'
+        )
+    for index in range(len(dataset)):
+        info = dataset.get_data_info(index)
+        path, image = info.get('img_path') or '', api.imgs.get(info['img_id'])
+        # Without a name where the metric made the annotations of what the dataset gave it.
+        name = image and image.get('coco_url' if lvis else 'file_name')
+        if image is None or (name and path and PurePath(name).name != PurePath(path).name):
+            raise ValueError(
+                f'image {info["img_id"]!r} of {_describe(dataset)} is {path or "without a file"}, '
+                f'and {"none" if image is None else name} in the annotation file of {kind}; '
+                f'{advice}'
+            )
+    if lvis and not metric.format_only:
+        _check_lvis_fields(api, kind)
+
+
+def _api_of(metric: BaseMetric):
+    """What has read the annotation file of a metric; None if nothing has."""
+    return getattr(metric, '_lvis_api', None) or getattr(metric, '_coco_api', None)
+
+
+def _check_lvis_fields(lvis, kind: str) -> None:
+    for category in lvis.cats.values():
+        if category.get('frequency') not in ('f', 'c', 'r'):
+            raise ValueError(
+                f'the category {category["name"]!r} in the annotation file of {kind} has the '
+                f'frequency {category.get("frequency")!r}; LVIS metrics need "f", "c" or "r"'
+            )
+    for image in lvis.imgs.values():
+        if absent := [key for key in _LVIS_LISTS if not isinstance(image.get(key), list)]:
+            raise ValueError(
+                f'image {image["id"]!r} in the annotation file of {kind} has no '
+                f'{" and no ".join(absent)}; LVIS metrics need both, lists of category ids; where '
+                'every object in every image is annotated, use CocoMetric or OVCocoMetric'
+            )
 
 
 def check_first_image(dataset: Dataset) -> None:

@@ -125,7 +125,8 @@ class ViLDRoIHead(StandardRoIHead):
         """mmdet's, plus the distillation loss (ViLD, Eq. 4)."""
         results = super().bbox_loss(x, sampling_results)
         if self._distill_instances is not None:
-            teacher = torch.cat([instances.embeddings for instances in self._distill_instances])
+            # Stored in float16, which autocast to bfloat16 refuses to concatenate.
+            teacher = torch.cat([i.embeddings.float() for i in self._distill_instances])
             results['loss_bbox']['loss_distill'] = self.distill_loss(
                 results['distill_embeddings'], teacher
             )

@@ -93,6 +93,16 @@ def test_images_without_any_of_the_classes_can_be_left_out_of_a_test(build):
         build(annotations(images={14: []}), test_mode=True, filter_cfg=config)
 
 
+def test_images_of_unusable_boxes_are_empty(build):
+    data, config = annotations(), {'filter_empty_gt': True}
+    for annotation in data['annotations']:
+        if annotation['image_id'] != 13:
+            annotation['bbox'][3] = 0
+    for test_mode in (False, True):
+        assert set(labels_of(build(data, filter_cfg=config, test_mode=test_mode))) == {13}
+        assert set(labels_of(build(data, test_mode=test_mode))) == set(IMAGES)
+
+
 def test_classes_may_be_left_to_the_file(build):
     found = build(metainfo=dict(novel_classes=('unicorn',))).metainfo
     assert found['classes'] == ('cat', 'unicorn', 'spoon', 'griffin', 'rock')

@@ -131,6 +131,22 @@ def test_images_with_nothing_but_novel_objects_are_empty(build):
         build(filter_cfg={'filter_empty_gt': True, 'min_size': 50})
 
 
+def test_images_of_unusable_boxes_are_empty(build):
+    """Otherwise all their pixels would be learned as background."""
+    data = annotations()
+    for annotation in data['annotations']:
+        if annotation['image_id'] != 13:
+            annotation['bbox'][2] = 0
+    config = {'filter_empty_gt': True}
+    assert set(labels_of(build(data, filter_cfg=config))) == {13}
+    assert set(labels_of(build(data))) == set(IMAGES)
+    assert set(labels_of(build(data, filter_cfg=config, test_mode=True))) == set(IMAGES)
+    for annotation in data['annotations']:
+        annotation['bbox'][2] = 0
+    with pytest.raises(ValueError, match='no image of .* is left'):
+        build(data, filter_cfg=config)
+
+
 def test_samplers_and_wrappers_see_base_categories_only(build, write):
     dataset = build()
     sampler = ClassAwareSampler(dataset, seed=0)

@@ -42,6 +42,8 @@ MESSAGES = {
     'shard-*.sqlite); make one by testing a region-embedding extractor',
     'an empty store': 'has no record of 21 of the 21 images of OpenVocabularyLVISDataset',
     'no images': 'the first of OpenVocabularyLVISDataset (',
+    'annotations of other images': 'and none in the annotation file of LVISMetric; the ann_file of '
+    'val_evaluator and test_evaluator must be',
     'no regions in the pipeline': "has no CLIPCropEmbedding (found ['LoadImageFromFile', "
     "'LoadAnnotations', 'RandomFlip', 'PackDetInputs']); add CLIPCropEmbedding, and PackViLDInputs",
 }
@@ -74,6 +76,10 @@ def refused(world: StockWorld, tmp_path_factory: pytest.TempPathFactory) -> Path
         'no store': ('vild', f'{store_path}=nowhere'),
         'an empty store': ('vild', f'{store_path}={folder / "empty"}'),
         'no images': ('vild', 'train_dataloader.dataset.data_prefix.img=elsewhere/'),
+        'annotations of other images': (
+            'mask-rcnn',
+            f'val_evaluator.ann_file={world.data / "annotations/lvis_v1_train.json"}',
+        ),
         'no regions in the pipeline': (str(without_regions),),
     }
     assert set(cases) == set(MESSAGES)

@@ -189,3 +189,10 @@ def test_nothing_detected(figures):
     expected = figures('LVISMetric', content, samples)
     assert expected['lvis/bbox_AP'] == 0
     assert figures('FastLVISMetric', content, samples) == expected
+
+
+def test_no_annotation_file(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match='no annotation file at .*none.json, which FastLVIS'
+    ):
+        METRICS.build(dict(type='FastLVISMetric', ann_file=str(tmp_path / 'none.json')))

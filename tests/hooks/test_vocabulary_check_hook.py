@@ -1,15 +1,17 @@
 """What belongs together and what does not."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from mmdet.datasets import ConcatDataset, MultiImageMixDataset
+from mmdet.evaluation import MultiDatasetsEvaluator
 from mmdet.models import DetDataPreprocessor
-from mmdet.registry import HOOKS
+from mmdet.registry import HOOKS, METRICS
 from mmengine.dataset import BaseDataset, ClassBalancedDataset, RepeatDataset
-from mmengine.evaluator import BaseMetric
+from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch.optim import SGD
@@ -95,11 +97,14 @@ def classifier(tmp_path):
     return lambda **kwargs: CLIPTextClassifier(8, 4, path, **kwargs)
 
 
-def train(model, dataset, val=None) -> None:
-    loops = {f'{name}_loop': None for name in ('val', 'test')}
-    for name, part in dict(train=dataset, val=val).items():
-        if part is not None:
-            loops[f'{name}_loop'] = SimpleNamespace(dataloader=SimpleNamespace(dataset=part))
+def loop(dataset, *metrics) -> SimpleNamespace:
+    return SimpleNamespace(
+        dataloader=SimpleNamespace(dataset=dataset), evaluator=Evaluator(list(metrics))
+    )
+
+
+def train(model, dataset, val=None, *metrics) -> None:
+    loops = dict(train_loop=loop(dataset), val_loop=val and loop(val, *metrics))
     HOOKS.build(dict(type='VocabularyCheckHook')).before_train(
         SimpleNamespace(model=model, **loops)
     )
@@ -274,7 +279,141 @@ def test_val_is_checked_before_training(classifier, tmp_path):
 
 
 def test_before_test(classifier):
-    loop = SimpleNamespace(dataloader=SimpleNamespace(dataset=Labels(classes=NAMES[:2])))
-    runner = SimpleNamespace(model=Detector(classifier()), test_loop=loop)
+    runner = SimpleNamespace(
+        model=Detector(classifier()), test_loop=loop(Labels(classes=NAMES[:2]))
+    )
     with pytest.raises(ValueError, match='has 2 classes'):
         HOOKS.build(dict(type='VocabularyCheckHook')).before_test(runner)
+
+
+def test_labels_of_training_and_validation_without_words():
+    """Of a detector with a learned classifier."""
+    baseline = torch.nn.Linear(1, 1)
+    train(baseline, Labels(), RepeatDataset(Labels(), 2))
+    train(baseline, Labels(), Labels(classes=()))  # as of a dataset without labels
+    message = r'has 3 classes and Labels \(labels.json\) 3, and label 0 is .cat. in .* .owl. in'
+    for val in (
+        Labels(classes=NAMES[::-1]),
+        ConcatDataset([Labels(), Labels(classes=NAMES[::-1])]),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train(baseline, Labels(), val)
+    with pytest.raises(ValueError, match='has 3 classes and .* 2; both need the same'):
+        train(baseline, ConcatDataset([Labels(), Labels(classes=NAMES[:2])]), Labels())
+
+
+def annotation_file() -> dict:
+    """Annotations of the two images of ``Labels``, as of LVIS and of COCO."""
+    absent = dict(neg_category_ids=[], not_exhaustive_category_ids=[])
+    images = [dict(id=i, coco_url=f'val/{i}.jpg', file_name=f'{i}.jpg', **absent) for i in (0, 1)]
+    categories = [dict(id=i, name=name, frequency='fcr'[i]) for i, name in enumerate(NAMES)]
+    return dict(images=images, categories=categories, annotations=[])
+
+
+def reverse(content: dict) -> None:
+    names = [category['name'] for category in content['categories']]
+    for category, name in zip(content['categories'], names[::-1], strict=True):
+        category['name'] = name
+
+
+LVIS = ('LVISMetric', 'FastLVISMetric')
+COCO = ('CocoMetric', 'OVCocoMetric')
+CHANGES = {
+    'another order': (
+        reverse, (*LVIS, *COCO), 'which the .* of .*Metric has 3 among 3 categories, and label 0 '
+        "is 'cat' in the one and 'owl' in the other; the ann_file of val_evaluator"
+    ),
+    'lacks a class': (
+        lambda c: c['categories'].pop(1), COCO, "has 2 among 2 categories, and label 1 is 'dog' in"
+    ),
+    'one class more': (
+        lambda c: c['categories'].append(dict(id=9, name='gnu', frequency='f')), LVIS,
+        'has 3 classes, of which .* has 3 among 4 categories; the ann_file',
+    ),
+    'other images': (lambda c: c['images'].pop(), (*LVIS, *COCO), 'image 1 of .* and none in the '),
+    'another image of the id': (
+        lambda c: c['images'][1].update(coco_url='train/7.jpg', file_name='7.jpg'),
+        (*LVIS, *COCO), '1 of .* is .*/1.jpg, and (train/)?7.jpg in the annotation file of',
+    ),
+    'no frequency': (
+        lambda c: c['categories'][1].pop('frequency'), LVIS, "'dog' in .* the frequency None; LVIS"
+    ),
+    'nothing known to be absent': (
+        lambda c: [image.pop('neg_category_ids') for image in c['images']], LVIS,
+        'image 0 in .* has no neg_category_ids; .* use CocoMetric',
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('case', CHANGES)
+def test_the_annotations_of_a_metric(classifier, tmp_path, case):
+    """Are the dataset's, or training and testing stop before they begin."""
+    change, kinds, message = CHANGES[case]
+    (tmp_path / '0.jpg').touch()
+    labels, path = Labels().at(tmp_path), tmp_path / 'val.json'
+    for kind in kinds:
+        metrics = []
+        for changed in (False, True):
+            content = annotation_file()
+            if changed:
+                change(content)
+            path.write_text(json.dumps(content))
+            metrics.append(METRICS.build(dict(type=kind, ann_file=str(path))))
+        right, wrong = metrics
+        for model in (Detector(classifier()), torch.nn.Linear(1, 1)):
+            train(model, labels, labels, right, METRICS.build(dict(type='CocoMetric')))
+            with pytest.raises(ValueError, match=message):
+                train(model, labels, RepeatDataset(labels, 2), right, wrong)
+            runner = SimpleNamespace(model=model, test_loop=loop(labels, wrong))
+            with pytest.raises(ValueError, match=message):
+                HOOKS.build(dict(type='VocabularyCheckHook')).before_test(runner)
+
+
+def test_each_dataset_has_a_metric_of_its_own(tmp_path):
+    parts, metrics = [Labels(), Labels()], []
+    for number, part in enumerate(parts):
+        content = annotation_file()
+        for image, info in zip(content['images'], part.data_list, strict=True):
+            image['id'] = info['img_id'] = f'{number}-{info["img_id"]}'
+        path = tmp_path / f'{number}.json'
+        path.write_text(json.dumps(content))
+        metrics.append(METRICS.build(dict(type='CocoMetric', ann_file=str(path))))
+    model, tested = torch.nn.Linear(1, 1), loop(ConcatDataset(parts))
+    for evaluator in (MultiDatasetsEvaluator(metrics, 'ab'), Evaluator(metrics)):
+        tested.evaluator = evaluator
+        runner = SimpleNamespace(model=model, test_loop=tested)
+        if isinstance(evaluator, MultiDatasetsEvaluator):
+            HOOKS.build(dict(type='VocabularyCheckHook')).before_test(runner)
+            continue
+        with pytest.raises(ValueError, match="image '1-0' of .* and none in"):
+            HOOKS.build(dict(type='VocabularyCheckHook')).before_test(runner)
+
+
+def test_labels_of_a_checkpoint(classifier, tmp_path):
+    """Of a learned classifier; words are no part of a checkpoint."""
+    path = tmp_path / 'val.json'
+    path.write_text(json.dumps(annotation_file()))
+    metric = METRICS.build(dict(type='CocoMetric', ann_file=str(path)))
+
+    def test(model, trained, *metrics) -> None:
+        runner = SimpleNamespace(model=model, test_loop=loop(Labels(), *metrics))
+        hook = HOOKS.build(dict(type='VocabularyCheckHook'))
+        hook.after_load_checkpoint(runner, dict(meta=trained and dict(dataset_meta=trained)))
+        hook.before_test(runner)
+
+    baseline, other = torch.nn.Linear(1, 1), dict(classes=NAMES[::-1])
+    test(baseline, dict(classes=NAMES), metric)
+    test(baseline, {}, metric)
+    test(baseline, other)  # which only proposes regions, for all that is known
+    test(Detector(classifier()), other, metric)
+    with pytest.raises(ValueError, match="trained with 3, and label 0 is 'cat' in .* 'owl' in"):
+        test(baseline, other, metric)
+
+
+def test_a_metric_of_more_categories_than_are_tested(classifier, tmp_path):
+    """As of OV-COCO, which tests 65 of COCO's 80."""
+    content = annotation_file()
+    content['categories'].insert(1, dict(id=9, name='gnu'))
+    (tmp_path / 'val.json').write_text(json.dumps(content))
+    metric = METRICS.build(dict(type='OVCocoMetric', ann_file=str(tmp_path / 'val.json')))
+    train(Detector(classifier()), Labels(), Labels(), metric)

@@ -3,8 +3,10 @@
 import pytest
 import torch
 from mmdet.registry import MODELS
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.structures import InstanceData
+
+from mmdet_vild import config_path
 
 from .conftest import CATEGORIES, SIZE
 
@@ -24,7 +26,15 @@ def inputs(make_sample):
     features = [torch.randn(2, 8, SIZE // stride, SIZE // stride) for stride in (4, 8)]
     start = torch.rand(2, 20, 2) * SIZE * 0.6
     proposals = [InstanceData(bboxes=boxes) for boxes in torch.cat([start, start + 20], dim=2)]
-    return features, proposals, [make_sample(3, 5), make_sample(2, 4)]
+    return features, proposals, stored(make_sample)
+
+
+def stored(make_sample):
+    """Samples with embeddings as the store has them."""
+    samples = [make_sample(3, 5), make_sample(2, 4)]
+    for sample in samples:
+        sample.distill_instances.embeddings = sample.distill_instances.embeddings.half()
+    return samples
 
 
 def test_training_step(head, make_sample) -> None:
@@ -61,3 +71,24 @@ def test_similarities_are_float32(head) -> None:
     words = classifier.text_embeddings.double()
     expected = embeddings.double() @ words.t() / classifier.temperature
     torch.testing.assert_close(logits[:, :CATEGORIES].double(), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize('method', ['vild', 'vild-ensemble'])
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
+def test_training_step_of_a_detector(method, dtype, make_sample, write_text) -> None:
+    config = Config.fromfile(config_path(f'mini_lvis/{method}_r18-mini_fpn_mini-lvis.py')).model
+    config.roi_head.bbox_head.num_classes = config.roi_head.mask_head.num_classes = CATEGORIES
+    config.roi_head.bbox_head.cls_predictor_cfg.text_embeddings = write_text()
+    torch.manual_seed(0)
+    detector = MODELS.build(config)
+    detector.init_weights()
+    with torch.autocast('cpu', dtype):
+        losses = detector.loss(torch.randn(2, 3, SIZE, SIZE), stored(make_sample))
+        loss, logged = detector.parse_losses(losses)
+    assert 'loss_distill' in logged
+    for name, value in logged.items():
+        assert torch.isfinite(value) and value.dtype == torch.float32, name
+    loss.backward()
+    for name, parameter in detector.named_parameters():
+        if parameter.requires_grad:
+            assert torch.isfinite(parameter.grad).all(), name
