@@ -414,6 +414,9 @@ def test_the_papers_numbers(start, network):
     assert steps['RandomResize'].get('resize_type', 'Resize') == resizing
     assert steps['RandomResize'].ratio_range == (0.1, 2.0)
     assert steps['RandomResize'].scale == steps['RandomCrop'].crop_size == (1024, 1024)
+    if loss:  # the authors keep whatever is left of a region, and 300 of them
+        regions = steps['CLIPCropEmbedding']
+        assert regions.min_visible == 0 and regions.get('max_proposals', 300) == 300
     assert config.train_cfg.max_iters == 180000
     assert config.auto_scale_lr.base_batch_size == 256 == 32 * config.train_dataloader.batch_size
     optimizer = config.optim_wrapper.optimizer
