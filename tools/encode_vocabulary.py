@@ -17,7 +17,7 @@ Objects365V2Dataset and so on, for testing on that dataset.
 import argparse
 
 from mmdet_vild.teacher import OpenCLIPTeacher
-from mmdet_vild.vocabulary import VILD_TEMPLATES, is_novel, load_categories, readable_name
+from mmdet_vild.vocabulary import VILD_TEMPLATES, LearnedNames, is_novel, load_categories
 
 
 def main() -> None:
@@ -40,7 +40,8 @@ def main() -> None:
     novel.add_argument(
         '--base',
         help='a file of any of these forms: the categories in it, except those of frequency "r", '
-        'are base, and all others novel (default: frequency "r" is novel, plain words are base)',
+        'are base, by whichever of their names, and all others novel (default: frequency "r" is '
+        'novel, plain words are base)',
     )
     parser.add_argument('--model', required=True, help='an open_clip model name')
     parser.add_argument('--pretrained', required=True, help='an open_clip tag or a weights file')
@@ -59,9 +60,10 @@ def main() -> None:
             for category in categories
         ]
     if args.base:
-        base = {readable_name(c['name']) for c in load_categories(args.base) if not is_novel(c)}
+        base = load_categories(args.base)
+        learned = LearnedNames(map(names, base), map(is_novel, base))
         categories = [
-            {**category, 'frequency': 'f' if readable_name(category['name']) in base else 'r'}
+            {**category, 'frequency': 'f' if learned.have(names(category)) else 'r'}
             for category in categories
         ]
     teacher = OpenCLIPTeacher(args.model, args.pretrained, args.model_config, device=args.device)
@@ -71,6 +73,11 @@ def main() -> None:
         f'{args.out}: {len(text.names)} categories ({int(text.novel.sum())} novel), '
         f'{text.embed_dims} wide, {len(VILD_TEMPLATES)} prompts a name, by {text.teacher}'
     )
+
+
+def names(category: dict) -> tuple[str, ...]:
+    """The name of a category, and all that it is called."""
+    return (category['name'], *category['synonyms'])
 
 
 if __name__ == '__main__':

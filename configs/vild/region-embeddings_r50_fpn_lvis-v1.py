@@ -2,22 +2,16 @@
 # the store that the other configs read. For the test tool, on a checkpoint of ViLD-text.
 _base_ = './vild-text_r50_fpn_20e_lvis-v1.py'
 
-data_root = 'data/lvis_v1/'
+data_root = _base_.data_root
 model = dict(
     type='RegionEmbeddingExtractor',
-    teacher=dict(
-        type='OpenCLIPTeacher',
-        model_name='ViT-B-32-quickgelu',
-        pretrained='openai',
-        batch_size=1024,
-        autocast='float16',
-    ),
+    teacher=dict(batch_size=1024, autocast='float16'),
     test_cfg=dict(rpn=dict(max_per_img=300)),
 )
 test_pipeline = [
-    dict(type='LoadImageFromFile', backend_args=None),
+    _base_.test_pipeline[0],
     dict(type='KeepOriginalImage'),
-    dict(type='Resize', scale=(1333, 800), keep_ratio=True),
+    _base_.test_pipeline[1],
     dict(type='PackViLDInputs'),
 ]
 test_dataloader = dict(

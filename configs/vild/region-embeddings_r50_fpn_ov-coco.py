@@ -5,13 +5,7 @@ _base_ = './vild-text_r50_fpn_1x_ov-coco.py'
 
 model = dict(
     type='RegionEmbeddingExtractor',
-    teacher=dict(
-        type='OpenCLIPTeacher',
-        model_name='ViT-B-32-quickgelu',
-        pretrained='openai',
-        batch_size=1024,
-        autocast='float16',
-    ),
+    teacher=dict(batch_size=1024, autocast='float16'),
     test_cfg=dict(rpn=dict(max_per_img=300)),
 )
 test_pipeline = [

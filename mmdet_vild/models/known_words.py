@@ -7,10 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from mmdet_vild.vocabulary import TextEmbeddings, readable_name
+from mmdet_vild.vocabulary import LearnedNames, TextEmbeddings, bare_name, readable_name
 
-#: LVIS says so which of two meanings a name has: 'bow_(weapon)'.
-_QUALIFIER = re.compile(r' \([^()]*\)$')
 #: 'mugs' and 'mug', 'boxes' and 'box', 'horses' and 'horse' are alike without it.
 _ENDING = re.compile(r'es$|(?<![su])s$|e$')
 #: What follows them says more about a thing, and not what it is: 'cup of coffee'.
@@ -30,20 +28,19 @@ class KnownWords:
     def __init__(self, vocabulary: TextEmbeddings) -> None:
         self.vocabulary = vocabulary
         self._synonyms = _synonyms(vocabulary)
-        self._keys = [
-            {_key(name) for name in (name, *synonyms)}
+        names = [
+            (name, *synonyms)
             for name, synonyms in zip(vocabulary.names, self._synonyms, strict=True)
         ]
+        self._learned = LearnedNames(names, vocabulary.novel)
+        self._keys = [set(map(bare_name, each)) for each in names]
         self._rows = {}
-        counts = Counter(map(_key, vocabulary.names))
+        counts = Counter(map(bare_name, vocabulary.names))
         for row, name in reversed([*enumerate(vocabulary.names)]):
-            if counts[_key(name)] == 1:
-                self._rows[_key(name)] = row
+            if counts[bare_name(name)] == 1:
+                self._rows[bare_name(name)] = row
         for row, name in reversed([*enumerate(vocabulary.names)]):
             self._rows[readable_name(name)] = row
-        novel = {_key(vocabulary.names[row]) for row in np.flatnonzero(vocabulary.novel)}
-        base = (self._keys[row] for row in np.flatnonzero(~vocabulary.novel))
-        self._base = set().union(*base) - novel
 
     def find(self, name: str, synonyms: Sequence[str]) -> tuple[int | None, tuple[str, ...]]:
         """The category that a word is, and its synonyms.
@@ -56,19 +53,18 @@ class KnownWords:
             The category's row and all its synonyms, if the word has its name, and no synonyms or
             just these; otherwise None, and the synonyms as they are.
         """
-        for key in (readable_name(name), _key(name)):
+        for key in (readable_name(name), bare_name(name)):
             row = self._rows.get(key)
             if row is not None and tuple(synonyms) in ((name,), self._synonyms[row]):
                 return row, self._synonyms[row]
         return None, tuple(synonyms)
 
     def is_novel(self, synonyms: Sequence[str]) -> bool:
-        """Whether the detector has learned a word under none of its names.
+        """Whether the detector has learned a word under none of its names; the first is its own.
 
-        It has where one is the name or a synonym of a base category, and not the name of a novel
-        one.
+        See :meth:`mmdet_vild.vocabulary.LearnedNames.have`.
         """
-        return not self._base & set(map(_key, synonyms))
+        return not self._learned.have(synonyms)
 
     def add_rivals(self, text: TextEmbeddings) -> TextEmbeddings:
         """Words, and after them the categories that mean something else.
@@ -83,7 +79,7 @@ class KnownWords:
             if row is not None:
                 asked.add(row)
                 continue
-            same |= set(map(_key, (name, *synonyms)))
+            same |= set(map(bare_name, (name, *synonyms)))
             for thing in map(_thing, (name, *synonyms)):
                 kinds.add(thing)
                 ends |= _ends(thing)
@@ -108,13 +104,9 @@ def _synonyms(text: TextEmbeddings) -> tuple[tuple[str, ...], ...]:
     return text.synonyms or tuple((name,) for name in text.names)
 
 
-def _key(name: str) -> str:
-    return _QUALIFIER.sub('', readable_name(name))
-
-
 def _thing(name: str) -> str:
     """What something is, in one or many: 'striped mug' for 'Striped mugs of tin'."""
-    return _ENDING.sub('', _PREPOSITIONS.split(_key(name))[0])
+    return _ENDING.sub('', _PREPOSITIONS.split(bare_name(name))[0])
 
 
 def _ends(thing: str) -> set[str]:

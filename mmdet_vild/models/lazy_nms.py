@@ -12,6 +12,8 @@ from torchvision.ops import nms
 #: Candidates to begin with, for each detection wanted; as many times more whenever too few are
 #: left.
 FACTOR = 4
+#: From so many candidates on, each class is suppressed by itself: the time grows with the square.
+SPLIT = 5000
 
 
 def lazy_multiclass_nms(
@@ -26,8 +28,10 @@ def lazy_multiclass_nms(
 
     A detection is suppressed by one of a higher score only. So the best ``max_num`` of all are the
     best ``max_num`` among those above a score, if so many are left above it. With a threshold of
-    zero and 1203 categories that is a thousandth of the 1.2 million candidates. Detections of
-    equal scores come in any order, as in mmdet's.
+    zero and 1203 categories that is a thousandth of the 1.2 million candidates. Where too few are
+    left, as of equal scores or equal boxes, more are looked at, and many of them class by class, as
+    mmdet does. Detections of equal scores come in any order, as in mmdet's; of those that tie for
+    the last place, others may be left out.
 
     ``type='tf_nms'`` is the NMS of the authors' TensorFlow implementation, each class by itself.
     mmdet moves the boxes of each class to a place of their own, where float32 rounds them, with
@@ -75,12 +79,10 @@ def lazy_multiclass_nms(
         stride = stride.double()  # which does not round them
     count = FACTOR * max_num
     while True:
-        best, indices = scores.topk(min(count + 1, len(scores)))
-        complete = len(best) == len(scores) or best[-1] <= score_thr
-        # Others may be as good as the last, unless that is the last of all.
-        lowest = score_thr if complete else best[-1]
+        lowest = scores.topk(min(count, len(scores))).values[-1]
+        complete = count >= len(scores) or lowest <= score_thr
         # In mmdet's order, which decides between equal scores.
-        indices = indices[best > lowest].sort().values
+        indices = (valid.flatten() if complete else scores >= lowest).nonzero().flatten()
         rows, labels = indices // num_classes, indices % num_classes
         found = boxes[rows, labels if boxes.size(1) > 1 else torch.zeros_like(labels)]
         best = scores[indices]
@@ -89,11 +91,21 @@ def lazy_multiclass_nms(
             first, second = found[:, :2], found[:, 2:]
             corners = torch.cat([torch.minimum(first, second), torch.maximum(first, second)], 1)
         moved = corners + (labels.to(stride) * stride)[:, None]
-        keep = nms(moved, best.to(moved), nms_cfg['iou_threshold'])[:max_num]
+        keep = _nms_of_classes(moved, best.to(moved), labels, nms_cfg['iou_threshold'])[:max_num]
         if complete or len(keep) == max_num:
             dets = torch.cat([found[keep], best[keep, None]], dim=1)
             return (dets, labels[keep], indices[keep])[: 2 + return_inds]
         count *= FACTOR
+
+
+def _nms_of_classes(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float) -> Tensor:
+    """NMS of boxes that overlap within a class only: indices, in descending order of the scores."""
+    if len(boxes) < SPLIT:
+        return nms(boxes, scores, iou_threshold)
+    classes = labels.argsort(stable=True).split(labels.bincount().tolist())
+    kept = [rows[nms(boxes[rows], scores[rows], iou_threshold)] for rows in classes if len(rows)]
+    keep = torch.cat(kept).sort().values
+    return keep[scores[keep].argsort(descending=True, stable=True)]
 
 
 def lazy_detections(

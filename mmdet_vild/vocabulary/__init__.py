@@ -2,14 +2,17 @@
 
 from .asked_words import parse_words
 from .categories import is_novel, load_categories
+from .learned_names import LearnedNames
 from .prompts import VILD_TEMPLATES, fill_templates, readable_name
 from .teacher_identity import knows_weights, same_teacher
 from .text_embeddings import TextEmbeddings
-from .word_checks import repeated_names
+from .word_checks import bare_name, repeated_names
 
 __all__ = [
     'VILD_TEMPLATES',
+    'LearnedNames',
     'TextEmbeddings',
+    'bare_name',
     'fill_templates',
     'is_novel',
     'knows_weights',

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from .prompts import readable_name
 
+#: LVIS says so which of two meanings a name has: 'bow_(weapon)'.
+_QUALIFIER = re.compile(r' \([^()]*\)$')
 #: The end of a text in C, and what is no character: half of one, in JSON.
 _UNWRITABLE = re.compile('[\0\ud800-\udfff]')
 
@@ -25,6 +27,11 @@ def check_word(synonyms: Sequence[str], where: str) -> None:
                 f'{where} is empty, or has an empty synonym: {synonyms!r}; remove what is empty, '
                 'such as a dot or a slash too many'
             )
+
+
+def bare_name(name: str) -> str:
+    """As :func:`readable_name`, without what LVIS adds in brackets: 'bow' for 'bow_(weapon)'."""
+    return _QUALIFIER.sub('', readable_name(name))
 
 
 def repeated_names(names: Iterable[str]) -> list[str]:

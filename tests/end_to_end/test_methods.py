@@ -40,12 +40,17 @@ def test_other_methods(world: StockWorld, method: str) -> None:
 
 
 def test_vild_text_and_clip_on_crops(vild_text: tuple[StockWorld, Path]) -> None:
-    """Both of one checkpoint."""
+    """All of one checkpoint."""
     world, checkpoint = vild_text
     check_training(world, 'vild-text', {'loss_cls', 'loss_bbox'})
     check_checkpoint(checkpoint)
     output = run_test(world, 'clip-on-crops', checkpoint)
     check_testing(world, 'clip-on-crops', output)
+    options = ('model.type=ViLDTextCLIP', 'model.with_objectness=False')
+    output = run_test(world, 'clip-on-crops', checkpoint, 'vild-text-clip', *options)
+    check_testing(world, 'vild-text-clip', output)
+    scores = [best_scores(world, name) for name in ('clip-on-crops', 'vild-text-clip')]
+    assert scores[0] != scores[1]
 
 
 @pytest.mark.onedl
@@ -86,9 +91,17 @@ def check_checkpoint(checkpoint: Path) -> None:
     assert content['meta']['dataset_meta']['classes'][3] == 'red heart'
 
 
-def run_test(world: StockWorld, method: str, checkpoint: Path) -> str:
-    prefix = f'test_evaluator.outfile_prefix={world.work / f"{method}-test" / "results"}'
-    return world.test(method, checkpoint, f'{method}-test', prefix).stdout
+def run_test(
+    world: StockWorld, method: str, checkpoint: Path, name: str | None = None, *options: str
+) -> str:
+    folder = f'{name or method}-test'
+    prefix = f'test_evaluator.outfile_prefix={world.work / folder / "results"}'
+    return world.test(method, checkpoint, folder, prefix, *options).stdout
+
+
+def best_scores(world: StockWorld, name: str) -> list[float]:
+    results = json.loads((world.work / f'{name}-test' / 'results.bbox.json').read_text())
+    return sorted(result['score'] for result in results)[-5:]
 
 
 def check_testing(world: StockWorld, method: str, output: str) -> None:

@@ -54,15 +54,17 @@ def assert_same(boxes, scores, score_thr, nms_cfg, max_num):
     iou=st.sampled_from([0.0, 0.3, 0.5, 1.0]),
     max_num=st.sampled_from([-1, 1, 3, 20, 300]),
     factor=st.sampled_from([2, 4]),
+    split=st.sampled_from([1, 50, 5000]),
     fraction=st.sampled_from([0.0, 0.1, -30.3]),
 )
 def test_finds_what_mmdet_finds(
-    seed, num_boxes, num_classes, extent, levels, score_thr, iou, max_num, factor, fraction
+    seed, num_boxes, num_classes, extent, levels, score_thr, iou, max_num, factor, split, fraction
 ):
     boxes, scores = make(seed, num_boxes, num_classes, extent, levels, fraction)
     nms_cfg = ConfigDict(type='nms', iou_threshold=iou)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lazy_nms, 'FACTOR', factor)
+        patch.setattr(lazy_nms, 'SPLIT', split)
         assert_same(boxes, scores, score_thr, nms_cfg, max_num)
 
 
@@ -99,17 +101,38 @@ def test_soft_nms_sees_every_candidate(monkeypatch):
     assert found == (boxes, scores, 0.0, ConfigDict(type='soft_nms'), 7)
 
 
-def test_looks_at_few_candidates(monkeypatch):
-    boxes, scores = make(0, 300, 100, 300, 0)
-    seen = []
+@pytest.fixture
+def seen(monkeypatch):
+    """How many candidates each NMS gets."""
+    counts = []
 
     def counting(candidates, *args):
-        seen.append(len(candidates))
+        counts.append(len(candidates))
         return nms(candidates, *args)
 
     monkeypatch.setattr(lazy_nms, 'nms', counting)
+    return counts
+
+
+def test_looks_at_few_candidates(seen):
+    boxes, scores = make(0, 300, 100, 300, 0)
     lazy_multiclass_nms(boxes, scores, 0.0, ConfigDict(type='nms', iou_threshold=0.5), 50)
     assert seen == [200]
+
+
+@pytest.mark.parametrize('kind', ['nms', 'tf_nms'])
+def test_many_candidates_go_class_by_class(seen, kind):
+    """In one NMS they take up to 37 times as long as in mmdet's, which goes class by class, too."""
+    boxes, scores = make(0, 300, 40, 300, 0)
+    nms_cfg = ConfigDict(type=kind, iou_threshold=0.5)
+    scores = torch.full_like(scores, 0.1)
+    lazy_multiclass_nms(boxes, scores, 0.0, nms_cfg, 100)
+    assert seen == [300] * 40
+    seen.clear()
+    boxes = boxes[:1].expand(300, 4)  # a detection a class, however many are looked at
+    scores = torch.rand(300, 41, generator=torch.Generator().manual_seed(0))
+    lazy_multiclass_nms(boxes, scores, 0.0, nms_cfg, 100)
+    assert seen[:2] == [400, 1600] and len(seen) > 40 and max(seen[2:]) <= 300
 
 
 @pytest.mark.parametrize('reg_class_agnostic', [True, False])

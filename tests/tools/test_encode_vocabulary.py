@@ -93,6 +93,31 @@ def test_base_words(weights, tmp_path, monkeypatch, capsys, form):
         encode(monkeypatch, words, *arguments)
 
 
+#: Of LVIS: a base category that a name in brackets, or a synonym, stands for; and two bows.
+LVIS = [
+    ('car_(automobile)', ['car_(automobile)', 'auto_(automobile)'], 'f'),
+    ('television_set', ['television_set', 'tv', 'tv_set'], 'f'),
+    ('bow_(decorative_ribbons)', ['bow_(decorative_ribbons)'], 'c'),
+    ('bow_(weapon)', ['bow_(weapon)'], 'r'),
+    ('steak_knife', ['steak_knife', 'tv set'], 'r'),
+]
+
+
+def test_base_words_by_any_name(weights, tmp_path, monkeypatch):
+    """COCO's car is LVIS's car_(automobile); of two meanings, one of them novel, none is sure."""
+    base, words, out = (tmp_path / name for name in ('lvis.json', 'words.json', 'text.npz'))
+    base.write_text(json.dumps([dict(name=n, synonyms=s, frequency=f) for n, s, f in LVIS]))
+    arguments = ('--base', base, '--model', 'mini-clip', '--pretrained', weights, '--out', out)
+    for asked, novel in (
+        ([dict(name=n) for n in ('Car', 'tv', 'bow', 'owl')], [False, False, True, True]),
+        ([dict(name='owl', synonyms=['owl', 'auto'])], [False]),
+        ([dict(name=n, synonyms=s) for n, s, _ in LVIS], [False, False, False, True, True]),
+    ):
+        words.write_text(json.dumps(asked))
+        encode(monkeypatch, words, *arguments)
+        assert TextEmbeddings.load(str(out)).novel.tolist() == novel
+
+
 def test_novel_words(weights, tmp_path, monkeypatch, capsys):
     words, out = tmp_path / 'coco.json', tmp_path / 'text.npz'
     names = ('red heart', 'owl', 'tow_truck')

@@ -2,6 +2,8 @@
 _base_ = './ov_lvis_v1_instance.py'
 
 image_size = (1024, 1024)
+regions = _base_.train_pipeline[-2]
+regions.min_visible = 0  # The authors keep whatever the crop leaves of a region.
 train_pipeline = [
     dict(type='LoadImageFromFile', backend_args=_base_.backend_args),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
@@ -15,7 +17,8 @@ train_pipeline = [
     ),
     dict(type='FilterAnnotations', min_gt_bbox_wh=(1e-2, 1e-2)),
     dict(type='RandomFlip', prob=0.5),
-    *_base_.train_pipeline[-2:],
+    regions,
+    _base_.train_pipeline[-1],
 ]
 test_pipeline = [
     _base_.test_pipeline[0],
