@@ -22,10 +22,18 @@ def apply_compat() -> None:
 
     mmcv_ext_finder.install()
 
-    from . import checkpoint_globals, cpu_distributed, label_names, lvis_numpy, resume_config
+    from . import (
+        checkpoint_globals,
+        cpu_distributed,
+        label_names,
+        lvis_numpy,
+        random_affine,
+        resume_config,
+    )
 
     checkpoint_globals.apply()
     cpu_distributed.apply()
     label_names.apply()
     lvis_numpy.apply()
+    random_affine.apply()
     resume_config.apply()

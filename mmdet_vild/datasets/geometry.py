@@ -1,10 +1,11 @@
 """Where the boxes of an original image lie after a data pipeline has warped the image.
 
 MMDetection's Resize, RandomFlip, RandomCrop, Rotate, ShearX, ShearY, TranslateX and TranslateY
-multiply what they did into ``results['homography_matrix']``. RandomAffine, Expand,
-MinIoURandomCrop, RandomCenterCropPad, RandomShift, CenterCrop, Albu and the transforms that mix
-images leave no trace there: :func:`check_transforms` finds those it knows in a pipeline, and
-:func:`check_recorded_geometry` finds what any transform did to a sample.
+multiply what they did into ``results['homography_matrix']``; so does RandomAffine, with
+``compat/random_affine.py``. Expand, MinIoURandomCrop, RandomCenterCropPad, RandomShift, CenterCrop,
+Albu and the transforms that mix images leave no trace there: :func:`check_transforms` finds those
+it knows in a pipeline, and :func:`check_recorded_geometry` finds what any transform did to a
+sample.
 """
 
 from collections.abc import Iterable, Iterator
@@ -28,7 +29,6 @@ UNRECORDED = (
             'MinIoURandomCrop',
             'MixUp',
             'Mosaic',
-            'RandomAffine',
             'RandomCenterCropPad',
             'RandomShift',
         )
@@ -42,10 +42,9 @@ RECORDED = (mmdet_transforms.Resize, mmdet_transforms.RandomFlip)
 #: Pixels by which rounding in the recorded transforms may move a box.
 TOLERANCE = 2.0
 ADVICE = (
-    'Use Resize, RandomResize, RandomFlip, RandomCrop, Rotate, ShearX, TranslateX, ... of mmdet '
-    'instead of RandomAffine, Expand, MinIoURandomCrop, RandomCenterCropPad, RandomShift, '
-    'CenterCrop, geometric Albu, Mosaic, MixUp or CopyPaste, or record the matrix in your own '
-    'transform'
+    'Use Resize, RandomResize, RandomFlip, RandomCrop, RandomAffine, Rotate, ShearX, ... of mmdet '
+    'instead of Expand, MinIoURandomCrop, RandomCenterCropPad, RandomShift, CenterCrop, geometric '
+    'Albu, Mosaic, MixUp or CopyPaste, or record the matrix in your own transform'
 )
 
 

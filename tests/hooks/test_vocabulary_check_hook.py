@@ -185,8 +185,8 @@ def test_looks_into_transforms(classifier, embedding, nest):
     train(model, Labels(pipeline=[nest(embedding())]))
     with pytest.raises(ValueError, match='from the teacher clip@2'):
         train(model, Labels(pipeline=[nest(embedding('clip@2'))]))
-    with pytest.raises(ValueError, match='RandomAffine .* which moves pixels'):
-        train(model, Labels(pipeline=[nest(dict(type='RandomAffine')), embedding()]))
+    with pytest.raises(ValueError, match='Expand .* which moves pixels'):
+        train(model, Labels(pipeline=[nest(dict(type='Expand')), embedding()]))
 
 
 def test_looks_into_the_pipeline_of_a_wrapper(classifier, embedding):
