@@ -79,10 +79,14 @@ def lazy_multiclass_nms(
         stride = stride.double()  # which does not round them
     count = FACTOR * max_num
     while True:
-        lowest = scores.topk(min(count, len(scores))).values[-1]
-        complete = count >= len(scores) or lowest <= score_thr
         # In mmdet's order, which decides between equal scores.
-        indices = (valid.flatten() if complete else scores >= lowest).nonzero().flatten()
+        if complete := count >= len(scores):
+            indices = valid.flatten().nonzero().flatten()
+        else:
+            best, indices = scores.topk(count + 1)
+            complete = best[-1] <= score_thr
+            # Others may be as good as the last, unless that is the last of all.
+            indices = indices[best > (score_thr if complete else best[-1])].sort().values
         rows, labels = indices // num_classes, indices % num_classes
         found = boxes[rows, labels if boxes.size(1) > 1 else torch.zeros_like(labels)]
         best = scores[indices]

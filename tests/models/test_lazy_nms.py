@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from mmdet.models.layers import multiclass_nms
 from mmdet.registry import MODELS
@@ -60,6 +60,8 @@ def assert_same(boxes, scores, score_thr, nms_cfg, max_num):
 def test_finds_what_mmdet_finds(
     seed, num_boxes, num_classes, extent, levels, score_thr, iou, max_num, factor, split, fraction
 ):
+    # Where no box reaches into the image, the places to which mmdet moves the classes overlap.
+    assume(split == 5000 or fraction >= 0)
     boxes, scores = make(seed, num_boxes, num_classes, extent, levels, fraction)
     nms_cfg = ConfigDict(type='nms', iou_threshold=iou)
     with pytest.MonkeyPatch.context() as patch:
@@ -127,7 +129,7 @@ def test_many_candidates_go_class_by_class(seen, kind):
     nms_cfg = ConfigDict(type=kind, iou_threshold=0.5)
     scores = torch.full_like(scores, 0.1)
     lazy_multiclass_nms(boxes, scores, 0.0, nms_cfg, 100)
-    assert seen == [300] * 40
+    assert [count for count in seen if count] == [300] * 40
     seen.clear()
     boxes = boxes[:1].expand(300, 4)  # a detection a class, however many are looked at
     scores = torch.rand(300, 41, generator=torch.Generator().manual_seed(0))
