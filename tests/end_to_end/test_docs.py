@@ -278,8 +278,12 @@ def check_your_own_words(run: Run, clone: Clone) -> None:
     assert set(voc['labels']) <= set(get_classes('voc')) and len(set(voc['labels'])) > 1
     assert set(other['labels']) == {'red heart', 'whale'}
     (saved,) = (clone.folder / 'demo/preds').glob('*.json')
-    assert set(json.loads(saved.read_text())) == {'bboxes', 'labels', 'masks', 'scores'}
-    # Without the teacher and all of its files.
+    saved = json.loads(saved.read_text())
+    assert set(saved) == {'bboxes', 'labels', 'label_names', 'masks', 'scores'}
+    assert saved['label_names'] == other['labels']
+    # Without the teacher and all of its files, and with what competes.
+    assert every['labels'] == words['labels']
+    assert every['scores'] == pytest.approx(words['scores'], abs=1e-5)
     assert set(one['labels']) == {'blue tree'}
     config = Config.fromfile(folder / 'deployed/vild.py')
     assert 'teacher' not in config.model and '.npz' not in str(config.model)
