@@ -21,14 +21,15 @@ def apply() -> None:
 
     @functools.wraps(pred2dict)
     def with_names(self, data_sample, pred_out_dir='') -> dict:
-        # The name of the file, as mmdet gives it to pictures with and without a path.
-        name = osp.splitext(osp.basename(data_sample.get('img_path', str(self.num_predicted_imgs))))
+        number = self.num_predicted_imgs
         result = pred2dict(self, data_sample, pred_out_dir)
         names = data_sample.get('pred_instances', {}).get('label_names')
         if names is not None:
             result['label_names'] = list(names)
             if pred_out_dir:
-                mmengine.dump(result, osp.join(pred_out_dir, 'preds', f'{name[0]}.json'))
+                # The name that mmdet gives the file of a picture with a path, and without.
+                name = osp.splitext(osp.basename(data_sample.get('img_path', str(number))))[0]
+                mmengine.dump(result, osp.join(pred_out_dir, 'preds', f'{name}.json'))
         return result
 
     DetInferencer.pred2dict = with_names

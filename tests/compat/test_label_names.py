@@ -42,6 +42,7 @@ def test_they_are_returned_and_saved(meta: dict, tmp_path: Path) -> None:
         results.append(result)
     plain, named = results
     assert named == plain | dict(label_names=['mug', 'cat']) and 'label_names' not in plain
+    given.set_metainfo(dict(img_path=None))  # as of an array
     assert DetInferencer.pred2dict(inferencer, given) == named
 
 
