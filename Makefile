@@ -80,7 +80,9 @@ lint: env
 	$(IN_ENV) -m ruff check .
 	$(IN_ENV) -m ruff format --check .
 
+# What yapf keeps for all processes is written first: two at once read half of it.
 test: lint env-onedl env-tf $(VENV)/.web-test
+	$(IN_ENV) -c 'import yapf' && $(IN_ENV_ONEDL) -c 'import yapf'
 	tf=$(CURDIR)/$(VENV_TF)/bin/python; if [ -e $$tf ]; then export VILD_TF_PYTHON=$$tf; fi; \
 	$(IN_ENV) -m pytest $(TWO_AT_A_TIME) && $(IN_ENV_ONEDL) -m pytest $(TWO_AT_A_TIME) -m onedl
 
