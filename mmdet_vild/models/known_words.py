@@ -34,6 +34,8 @@ class KnownWords:
         ]
         self._learned = LearnedNames(names, vocabulary.novel)
         self._keys = [set(map(bare_name, each)) for each in names]
+        self._things = [set(map(_thing, keys)) for keys in self._keys]
+        self._ends = [set().union(*map(_ends, things)) for things in self._things]
         self._rows = {}
         counts = Counter(map(bare_name, vocabulary.names))
         for row, name in reversed([*enumerate(vocabulary.names)]):
@@ -88,7 +90,8 @@ class KnownWords:
             for row, keys in enumerate(self._keys)
             if row not in asked
             and not keys & same
-            and not any(_thing(key) in ends or _ends(_thing(key)) & kinds for key in keys)
+            and not self._things[row] & ends
+            and not self._ends[row] & kinds
         ]
         own = self.vocabulary
         return replace(
