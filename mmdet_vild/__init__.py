@@ -13,7 +13,18 @@ apply_compat()
 
 # ruff: isort: split
 # The compatibility patches come first: everything below imports mmdet.
-from . import datasets, evaluation, hooks, models, teacher, visualization  # noqa: E402
+from . import (  # noqa: E402
+    authors_network,
+    datasets,
+    embedding_store,
+    evaluation,
+    extraction,
+    hooks,
+    models,
+    teacher,
+    visualization,
+    vocabulary,
+)
 
 
 def config_path(name: str = '') -> str:
@@ -45,11 +56,15 @@ def config_path(name: str = '') -> str:
 
 __all__ = [
     '__version__',
+    'authors_network',
     'config_path',
     'datasets',
+    'embedding_store',
     'evaluation',
+    'extraction',
     'hooks',
     'models',
     'teacher',
     'visualization',
+    'vocabulary',
 ]

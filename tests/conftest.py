@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from importlib.util import find_spec
 
 # Before anything imports torch: two busy-waiting thread pools on two cores are slower than one.
@@ -64,6 +65,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker, missing in REQUIREMENTS.items():
         if item.get_closest_marker(marker) and (reason := missing()):
             pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True, scope='module')
+def mmdet_scope() -> Iterator[None]:
+    """As in the stock tools: names in configs are looked up among mmdet's."""
+    from mmengine.registry import DefaultScope
+
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        yield
 
 
 @pytest.fixture(scope='session')

@@ -23,10 +23,10 @@ from urllib.parse import quote
 import numpy as np
 from tqdm import tqdm
 
-from mmdet_vild.datasets import EmbeddingStore
-from mmdet_vild.datasets.embedding_repair import damage, repair
-from mmdet_vild.datasets.embedding_shard import lock_for_writing, put, unchanging, write_shard
-from mmdet_vild.datasets.embedding_store import shard_files
+from mmdet_vild.embedding_store import EmbeddingStore
+from mmdet_vild.embedding_store.repair import damage, repair
+from mmdet_vild.embedding_store.shard import lock_for_writing, put, unchanging, write_shard
+from mmdet_vild.embedding_store.store import shard_files
 
 #: What file systems take, less the ending.
 MAX_NAME = 255 - len('.partial')

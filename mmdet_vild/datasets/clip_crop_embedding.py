@@ -4,8 +4,8 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TASK_UTILS, TRANSFORMS
 
-from .embedding_record import EmbeddingRecord
-from .embedding_store import MissingRecordError
+from mmdet_vild.embedding_store import EmbeddingRecord, MissingRecordError
+
 from .geometry import box_areas, check_recorded_geometry, clip_boxes, project_boxes
 
 #: Rows narrower or lower than this many network-input pixels have vanished.

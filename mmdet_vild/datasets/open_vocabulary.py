@@ -17,7 +17,7 @@ from .geometry import check_transforms, flatten_transforms
 _REFUSALS = (AssertionError, AttributeError, IndexError, OverflowError, TypeError, ValueError)
 
 
-class OpenVocabularyMixin:
+class OpenVocabularyDatasetMixin:
     """Put before an mmdet dataset in COCO's or LVIS's format, whose annotations it goes through.
 
     In training, the annotations of novel categories are dropped while loading: they reach no

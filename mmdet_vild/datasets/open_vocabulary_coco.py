@@ -3,17 +3,17 @@
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 
-from .open_vocabulary import OpenVocabularyMixin
+from .open_vocabulary import OpenVocabularyDatasetMixin
 
 
 @DATASETS.register_module()
-class OpenVocabularyCocoDataset(OpenVocabularyMixin, CocoDataset):
+class OpenVocabularyCocoDataset(OpenVocabularyDatasetMixin, CocoDataset):
     """COCO format with any categories, of which ``metainfo`` says which are novel.
 
     ``metainfo=dict(novel_classes=('cat', 'dog'))`` makes any dataset in COCO's format an
     open-vocabulary benchmark. ``metainfo['classes']`` may name a part of the file's categories, in
     the file's order; annotations of the others are ignored. Without it, all of them are classes.
-    Novel annotations are dropped in training, see :class:`OpenVocabularyMixin`.
+    Novel annotations are dropped in training, see :class:`OpenVocabularyDatasetMixin`.
 
     In test mode ``filter_cfg=dict(filter_empty_gt=True)`` leaves out images without annotations
     of the classes, on which every detection would be a false positive; without ``filter_cfg`` all

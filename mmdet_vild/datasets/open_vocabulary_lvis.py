@@ -5,16 +5,16 @@ from mmdet.registry import DATASETS
 
 from mmdet_vild.vocabulary import is_novel
 
-from .open_vocabulary import OpenVocabularyMixin
+from .open_vocabulary import OpenVocabularyDatasetMixin
 
 
 @DATASETS.register_module()
-class OpenVocabularyLVISDataset(OpenVocabularyMixin, LVISV1Dataset):
+class OpenVocabularyLVISDataset(OpenVocabularyDatasetMixin, LVISV1Dataset):
     """LVIS v1 format with any categories, of which those of frequency ``'r'`` are novel.
 
     The classes are the annotation file's ``categories`` in the order of their ids. Images are
     found through ``coco_url``, as in LVIS v1. Novel annotations are dropped in training, see
-    :class:`OpenVocabularyMixin`.
+    :class:`OpenVocabularyDatasetMixin`.
 
     Args:
         drop_novel: Set to ``False`` to train a baseline supervised with novel categories too.

@@ -1,6 +1,5 @@
-"""Hooks, registered in mmengine's HOOKS."""
+"""Hooks."""
 
-from .embedding_store_hook import EmbeddingStoreHook
 from .vocabulary_check_hook import VocabularyCheckHook
 
-__all__ = ['EmbeddingStoreHook', 'VocabularyCheckHook']
+__all__ = ['VocabularyCheckHook']

@@ -1,7 +1,7 @@
 """Compares what the model, the dataset and the teacher's embeddings say before anything runs."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import PurePath
 
 import numpy as np
@@ -11,14 +11,15 @@ from mmdet.registry import HOOKS
 from mmengine import fileio
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, TestLoop, ValLoop
 from torch import nn
 from torch.utils.data import Dataset
 
-from mmdet_vild.datasets import CLIPCropEmbedding, EmbeddingStore, MissingRecordError
-from mmdet_vild.datasets.geometry import check_transforms, flatten_transforms
-from mmdet_vild.models import CLIPTextClassifier
+from mmdet_vild.datasets import CLIPCropEmbedding
+from mmdet_vild.datasets.geometry import check_transforms
+from mmdet_vild.datasets.unwrapped import unwrapped
+from mmdet_vild.embedding_store import EmbeddingStore, MissingRecordError
+from mmdet_vild.models import CLIPTextClassifier, unwrapped_model
 from mmdet_vild.vocabulary import same_teacher
 
 _RESIZING = (BatchResize, BatchSyncRandomResize)
@@ -65,7 +66,7 @@ class VocabularyCheckHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Check the training dataset and its store, and the validation dataset and metrics."""
-        model, dataset = model_of(runner), runner.train_loop.dataloader.dataset
+        model, dataset = unwrapped_model(runner), runner.train_loop.dataloader.dataset
         _check(model, dataset)
         if runner.val_loop is not None:  # built by now
             _check_loop(model, runner.val_loop)
@@ -77,7 +78,7 @@ class VocabularyCheckHook(Hook):
 
     def before_val(self, runner: Runner) -> None:
         """Check the validation dataset and metrics."""
-        _check_loop(model_of(runner), runner.val_loop)
+        _check_loop(unwrapped_model(runner), runner.val_loop)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Remember the labels that a learned classifier was trained with."""
@@ -86,7 +87,7 @@ class VocabularyCheckHook(Hook):
 
     def before_test(self, runner: Runner) -> None:
         """Check the test dataset and metrics."""
-        model, loop = model_of(runner), runner.test_loop
+        model, loop = unwrapped_model(runner), runner.test_loop
         _check_loop(model, loop)
         # The words of a text classifier are compared, and are no part of the checkpoint; nor are
         # labels asked for where a detector only proposes regions.
@@ -356,25 +357,5 @@ def _describe(dataset: Dataset) -> str:
     return f'{type(dataset).__name__} ({getattr(dataset, "ann_file", "no annotation file")})'
 
 
-def model_of(runner: Runner) -> nn.Module:
-    """The model, out of what wraps it in a distributed run."""
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
-
-
 def _classifiers(model: nn.Module) -> list[CLIPTextClassifier]:
     return [module for module in model.modules() if isinstance(module, CLIPTextClassifier)]
-
-
-def unwrapped(dataset: Dataset, after: Sequence = ()) -> Iterator[tuple[Dataset, list]]:
-    """The datasets inside wrappers, each with all transforms that its samples go through."""
-    pipeline = getattr(dataset, 'pipeline', ())
-    transforms = [*flatten_transforms(getattr(pipeline, 'transforms', pipeline)), *after]
-    if hasattr(dataset, 'datasets'):
-        parts = dataset.datasets
-    elif hasattr(dataset, 'dataset'):
-        parts = [dataset.dataset]
-    else:
-        yield dataset, transforms
-        return
-    for part in parts:
-        yield from unwrapped(part, transforms)

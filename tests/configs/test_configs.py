@@ -20,7 +20,8 @@ from mmengine.evaluator import Evaluator
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
 
-from mmdet_vild.datasets import EmbeddingRecord, EmbeddingStore, OVCocoDataset
+from mmdet_vild.datasets import OVCocoDataset
+from mmdet_vild.embedding_store import EmbeddingRecord, EmbeddingStore
 from mmdet_vild.teacher import OpenCLIPTeacher
 from mmdet_vild.vocabulary import TextEmbeddings
 

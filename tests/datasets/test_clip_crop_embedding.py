@@ -8,7 +8,8 @@ from memory_store import Memory
 from mmcv.transforms import Compose
 from mmdet.registry import TRANSFORMS
 
-from mmdet_vild.datasets import CLIPCropEmbedding, EmbeddingStore, MissingRecordError
+from mmdet_vild.datasets import CLIPCropEmbedding
+from mmdet_vild.embedding_store import EmbeddingStore, MissingRecordError
 
 pytestmark = pytest.mark.onedl
 

@@ -13,11 +13,7 @@ from mmdet.datasets import MultiImageMixDataset
 from mmdet.datasets.transforms import LoadAnnotations
 from mmdet.registry import DATASETS, TRANSFORMS
 
-from mmdet_vild.datasets.geometry import (
-    check_recorded_geometry,
-    check_transforms,
-    project_boxes,
-)
+from mmdet_vild.datasets.geometry import check_recorded_geometry, check_transforms, project_boxes
 
 pytestmark = pytest.mark.onedl
 

@@ -2,18 +2,14 @@
 
 import math
 import sys
-from pathlib import Path
 
+import authors_network
 import pytest
 import torch
 from stock_world import OWN_TOOLS, StockWorld
 
+from mmdet_vild import config_path
 from mmdet_vild.teacher import OpenCLIPTeacher
-
-sys.path.insert(0, str(Path(__file__).parents[1] / 'tools'))
-import authors_network  # noqa: E402
-
-from mmdet_vild import config_path  # noqa: E402
 
 pytestmark = [pytest.mark.onedl, pytest.mark.slow]
 

@@ -6,14 +6,11 @@ import sys
 from pathlib import Path
 
 import cv2
+import demo
+import demo_full
+import pipeline
 import pytest
 from stock_world import CATEGORIES, OPTIONS, SIZES
-
-sys.path.insert(0, str(Path(__file__).parents[2] / 'tools' / 'mini_lvis'))
-
-import demo  # noqa: E402
-import demo_full  # noqa: E402
-import pipeline  # noqa: E402
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from stock_world import StockWorld, assert_same_records
 
-from mmdet_vild.datasets import EmbeddingRecord, EmbeddingStore, dataset_fingerprint
+from mmdet_vild.embedding_store import EmbeddingRecord, EmbeddingStore, dataset_fingerprint
 
 pytestmark = [pytest.mark.onedl, pytest.mark.slow]
 

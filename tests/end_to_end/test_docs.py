@@ -8,11 +8,11 @@ random weights the names of CLIP's, docs_code.py has what stands in for programs
 import json
 import re
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import authors_network
 import cv2
 import numpy as np
 import pytest
@@ -23,11 +23,9 @@ from mmengine.config import Config
 from stock_world import CATEGORIES, StockWorld
 
 import mmdet_vild
-from mmdet_vild.datasets import EmbeddingStore, OpenVocabularyCocoDataset
+from mmdet_vild.datasets import OpenVocabularyCocoDataset
+from mmdet_vild.embedding_store import EmbeddingStore
 from mmdet_vild.teacher import OpenCLIPTeacher
-
-sys.path.append(str(Path(__file__).parents[1] / 'tools'))
-import authors_network  # noqa: E402
 
 pytestmark = pytest.mark.slow
 

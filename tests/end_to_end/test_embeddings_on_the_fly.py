@@ -6,7 +6,7 @@ import math
 import pytest
 from stock_world import StockWorld
 
-from mmdet_vild.datasets import EmbeddingStore
+from mmdet_vild.embedding_store import EmbeddingStore
 
 pytestmark = pytest.mark.slow
 

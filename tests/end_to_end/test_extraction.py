@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from stock_world import OWN_TOOLS, StockWorld, assert_same_records
 
-from mmdet_vild.datasets import EmbeddingStore
+from mmdet_vild.embedding_store import EmbeddingStore
 
 pytestmark = pytest.mark.slow
 

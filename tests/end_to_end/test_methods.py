@@ -10,7 +10,7 @@ import torch
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from stock_world import StockWorld
 
-from mmdet_vild.datasets import EmbeddingStore
+from mmdet_vild.embedding_store import EmbeddingStore
 from mmdet_vild.vocabulary import TextEmbeddings
 
 pytestmark = pytest.mark.slow

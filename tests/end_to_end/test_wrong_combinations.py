@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from stock_world import OPTIONS, STOCK_TOOLS, StockWorld
 
-from mmdet_vild.datasets import EmbeddingStore
+from mmdet_vild.embedding_store import EmbeddingStore
 from mmdet_vild.vocabulary import TextEmbeddings
 
 pytestmark = pytest.mark.slow

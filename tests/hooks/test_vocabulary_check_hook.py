@@ -16,7 +16,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch.optim import SGD
 
-from mmdet_vild.datasets import (
+from mmdet_vild.embedding_store import (
     EmbeddingRecord,
     EmbeddingStore,
     MissingRecordError,

@@ -7,11 +7,9 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmdet.utils import register_all_modules
 from mmengine.structures import InstanceData
+from small_models import CATEGORIES, NOVEL, SIZE, TEACHER, WIDTH
 
 from mmdet_vild.vocabulary import TextEmbeddings
-
-CATEGORIES, NOVEL, WIDTH, SIZE = 7, 2, 16, 64
-TEACHER = 'teacher@0'
 
 
 @pytest.fixture(autouse=True, scope='session')

@@ -7,8 +7,7 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
-
-from .conftest import SIZE
+from small_models import SIZE
 
 pytestmark = [pytest.mark.onedl, pytest.mark.gpu]
 

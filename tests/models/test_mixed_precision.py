@@ -5,10 +5,9 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config, ConfigDict
 from mmengine.structures import InstanceData
+from small_models import CATEGORIES, SIZE
 
 from mmdet_vild import config_path
-
-from .conftest import CATEGORIES, SIZE
 
 pytestmark = pytest.mark.onedl
 

@@ -29,7 +29,7 @@ import torch
 from mutate import changed_bytes, changed_json, changed_npz, one_of
 
 ROOT = Path(__file__).parents[2]
-sys.path += [str(ROOT / 'tools' / 'model_converters'), str(ROOT / 'tests' / 'datasets')]
+sys.path += [str(ROOT / 'tools' / 'model_converters'), str(ROOT / 'tests' / 'helpers')]
 
 from mmdet.registry import DATASETS  # noqa: E402
 from mmdet.utils import register_all_modules  # noqa: E402
@@ -37,8 +37,13 @@ from small_store import write as write_store  # noqa: E402
 from tf_checkpoint import crc32c, open_checkpoint  # noqa: E402
 
 import mmdet_vild  # noqa: E402, F401
-from mmdet_vild.datasets import EmbeddingStore, MissingRecordError, load_proposals  # noqa: E402
-from mmdet_vild.datasets.embedding_shard import DamagedRecordError, checksum  # noqa: E402
+from mmdet_vild.embedding_store import (  # noqa: E402
+    DamagedRecordError,  # noqa: E402
+    EmbeddingStore,
+    MissingRecordError,
+)
+from mmdet_vild.embedding_store.shard import checksum  # noqa: E402
+from mmdet_vild.extraction import load_proposals  # noqa: E402
 from mmdet_vild.models import CLIPTextClassifier  # noqa: E402
 from mmdet_vild.vocabulary import TextEmbeddings, load_categories  # noqa: E402
 

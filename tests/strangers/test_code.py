@@ -16,21 +16,17 @@ import torch
 from mmdet.apis import DetInferencer, init_detector
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
+from small_store import write as write_store
+from tf_checkpoint import open_checkpoint
 
 from mmdet_vild import config_path
-from mmdet_vild.datasets import (
-    EmbeddingStore,
-    OpenVocabularyCocoDataset,
-    OpenVocabularyLVISDataset,
-    load_proposals,
-)
+from mmdet_vild.datasets import OpenVocabularyCocoDataset, OpenVocabularyLVISDataset
+from mmdet_vild.embedding_store import EmbeddingStore
+from mmdet_vild.extraction import load_proposals
 from mmdet_vild.teacher import OpenCLIPTeacher
 from mmdet_vild.vocabulary import TextEmbeddings, load_categories
 
 ROOT = Path(__file__).parents[2]
-sys.path += [str(ROOT / 'tools' / 'model_converters'), str(ROOT / 'tests' / 'datasets')]
-from small_store import write as write_store  # noqa: E402
-from tf_checkpoint import open_checkpoint  # noqa: E402
 
 
 class Hostile:

@@ -2,27 +2,24 @@
 
 import argparse
 import re
-import sys
 from pathlib import Path
 
+import data_time
+import inference
+import lvis_evaluation
+import own_words
+import postprocess
 import pytest
+import store
+import store_damage
+import teacher
 import torch
+import train_step
 from mmdet.evaluation import eval_map
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
 TOOLS = Path(__file__).parents[2] / 'tools' / 'benchmarks'
-sys.path.insert(0, str(TOOLS))
-
-import data_time  # noqa: E402
-import inference  # noqa: E402
-import lvis_evaluation  # noqa: E402
-import own_words  # noqa: E402
-import postprocess  # noqa: E402
-import store  # noqa: E402
-import store_damage  # noqa: E402
-import teacher  # noqa: E402
-import train_step  # noqa: E402
 
 
 def test_both_comparisons_start_from_the_stock_config():

@@ -3,17 +3,13 @@
 import base64
 import json
 import re
-import sys
 from pathlib import Path
 
+import confusion
+import confusion_report
 import cv2
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / 'tools' / 'analysis'))
-
-import confusion  # noqa: E402
-import confusion_report  # noqa: E402
 
 NAMES = ('cat', '<b>dog</b>', 'zebra', 'gnu')
 SIZE = 60

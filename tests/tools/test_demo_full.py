@@ -1,14 +1,10 @@
 """Where the full demo writes its tables."""
 
-import sys
 from pathlib import Path
 
+import demo_full
+import pipeline
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / 'tools' / 'mini_lvis'))
-
-import demo_full  # noqa: E402
-import pipeline  # noqa: E402
 
 
 def test_the_documentation_shows_the_default_worlds_only(tmp_path: Path) -> None:

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_store import killed_at_write, write
 
-from mmdet_vild.datasets import EmbeddingRecord, EmbeddingShard, EmbeddingStore
-from mmdet_vild.datasets.embedding_repair import damage
-
-sys.path.append(str(Path(__file__).parents[1] / 'datasets'))
-from small_store import killed_at_write, write  # noqa: E402
+from mmdet_vild.embedding_store import EmbeddingRecord, EmbeddingShard, EmbeddingStore
+from mmdet_vild.embedding_store.repair import damage
 
 pytestmark = pytest.mark.onedl
 

@@ -8,21 +8,19 @@ import sys
 import time
 from pathlib import Path
 
+import concepts
 import cv2
+import generate
 import numpy as np
 import pytest
+import render
+import shapes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as mask_utils
 from shapely import affinity
 
 TOOLS = Path(__file__).parents[2] / 'tools' / 'mini_lvis'
-sys.path.insert(0, str(TOOLS))
-
-import concepts  # noqa: E402
-import generate  # noqa: E402
-import render  # noqa: E402
-import shapes  # noqa: E402
 
 SIZES = ['--train', '8', '--val', '3', '--test', '3', '--image-size', '128']
 CATEGORIES = [

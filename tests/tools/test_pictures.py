@@ -1,18 +1,14 @@
 """Pictures of novel objects."""
 
 import json
-import sys
 from collections import Counter
 from pathlib import Path
 
 import cv2
+import generate
 import numpy as np
+import pictures
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / 'tools' / 'mini_lvis'))
-
-import generate  # noqa: E402
-import pictures  # noqa: E402
 
 CATEGORIES = [{'name': 'red circle', 'frequency': 'f'}, {'name': 'red heart', 'frequency': 'r'}]
 

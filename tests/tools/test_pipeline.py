@@ -1,14 +1,10 @@
 """The folders of the demo's worlds."""
 
 import argparse
-import sys
 from pathlib import Path
 
+import pipeline
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / 'tools' / 'mini_lvis'))
-
-import pipeline  # noqa: E402
 
 
 def test_every_world_has_a_folder_of_its_own(tmp_path: Path) -> None:

@@ -1,15 +1,11 @@
 """Curves from the logs of one run or of several."""
 
 import json
-import sys
 from pathlib import Path
 
 import cv2
+import plot_logs
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / 'tools' / 'analysis'))
-
-import plot_logs  # noqa: E402
 
 
 def write(file: Path, *rows: dict, rest: str = '') -> None:

@@ -3,20 +3,16 @@
 import copy
 import json
 import math
-import sys
 from pathlib import Path
 
+import generate
 import numpy as np
 import pytest
+import report
 import torch
 from mmdet.evaluation import LVISMetric
 from mmengine.logging import MMLogger
 from pycocotools import mask as mask_api
-
-sys.path.insert(0, str(Path(__file__).parents[2] / 'tools' / 'mini_lvis'))
-
-import generate  # noqa: E402
-import report  # noqa: E402
 
 CATEGORIES = [
     {'name': 'red circle', 'frequency': 'f'},

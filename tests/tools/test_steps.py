@@ -7,10 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / 'tools' / 'mini_lvis'))
-
-from steps import STOCK_TOOLS, Steps  # noqa: E402
+from steps import STOCK_TOOLS, Steps
 
 
 def appending(file: Path, text: str = 'x', then: str = '') -> list[str]:

@@ -8,7 +8,6 @@ import io
 import os
 import shutil
 import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
@@ -16,10 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-TOOLS = Path(__file__).parents[2] / 'tools' / 'model_converters'
-sys.path.insert(0, str(TOOLS))
-from tf_checkpoint import TFCheckpoint, crc32c, open_checkpoint  # noqa: E402
+from tf_checkpoint import TFCheckpoint, crc32c, open_checkpoint
 
 WRITTEN = Path(__file__).parent / 'tf_checkpoint_data'
 VALUES = {
@@ -36,6 +32,7 @@ WRITE = """
 import sys
 import numpy as np
 import tensorflow as tf
+
 source, prefix, shards = sys.argv[1:]
 with np.load(source) as data:
     values = {name: data[name] for name in data.files}

@@ -1,24 +1,21 @@
 """The mini world's teacher: its crops, captions, batches and training."""
 
 import json
-import sys
 from pathlib import Path
 
+import concepts
+import crops
 import numpy as np
 import open_clip
 import pytest
 import torch
+import train_teacher
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmdet_vild.teacher import OpenCLIPTeacher
+
 TOOLS = Path(__file__).parents[2] / 'tools' / 'mini_lvis'
-sys.path.insert(0, str(TOOLS))
-
-import concepts  # noqa: E402
-import crops  # noqa: E402
-import train_teacher  # noqa: E402
-
-from mmdet_vild.teacher import OpenCLIPTeacher  # noqa: E402
 
 CATEGORIES = concepts.complete_categories(
     [

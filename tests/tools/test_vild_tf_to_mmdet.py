@@ -29,7 +29,7 @@ from mmdet.utils import register_all_modules
 from mmengine.config import Config
 
 from mmdet_vild import config_path
-from mmdet_vild.datasets import legacy_bilinear
+from mmdet_vild.authors_network import legacy_bilinear
 from mmdet_vild.vocabulary import TextEmbeddings
 
 pytestmark = pytest.mark.onedl

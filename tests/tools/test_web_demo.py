@@ -1,7 +1,6 @@
 """tools/web_demo.py without a browser: what a visitor may ask, and what is answered otherwise."""
 
 import logging
-import sys
 from pathlib import Path
 
 import cv2
@@ -11,9 +10,8 @@ from mmengine.logging import MMLogger
 
 pytest.importorskip('gradio')
 
-sys.path.insert(0, str(Path(__file__).parents[2] / 'tools'))
 
-import web_demo  # noqa: E402
+import web_demo
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.runner import Runner
 from tqdm import tqdm
 
-from mmdet_vild.datasets import EmbeddingRecord, EmbeddingStore, dataset_fingerprint
+from mmdet_vild.embedding_store import EmbeddingRecord, EmbeddingStore, dataset_fingerprint
 
 CONFIG = Path(__file__).parents[2] / 'configs' / 'vild' / 'vild_r50_fpn_20e_lvis-v1.py'
 HEIGHT, WIDTH, OBJECTS = 480, 640, 12

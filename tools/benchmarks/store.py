@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from mmdet_vild.datasets import EmbeddingRecord, EmbeddingStore
+from mmdet_vild.embedding_store import EmbeddingRecord, EmbeddingStore
 
 LVIS_TRAIN_IMAGES = 100_170
 MOST_BYTES = 32e9

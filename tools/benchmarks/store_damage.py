@@ -21,8 +21,8 @@ from typing import NoReturn
 import numpy as np
 from tqdm import tqdm
 
-from mmdet_vild.datasets import EmbeddingRecord, EmbeddingStore
-from mmdet_vild.datasets.embedding_shard import checksum
+from mmdet_vild.embedding_store import EmbeddingRecord, EmbeddingStore
+from mmdet_vild.embedding_store.shard import checksum
 
 IMAGES, REGIONS, WIDTH = 30, 100, 32
 SIZE = (480, 640)

@@ -1,0 +1,14 @@
+"""Stores of what the teacher saw: pure storage, no model and no dataset."""
+
+from .record import EmbeddingRecord
+from .shard import DamagedRecordError, EmbeddingShard
+from .store import EmbeddingStore, MissingRecordError, dataset_fingerprint
+
+__all__ = [
+    'DamagedRecordError',
+    'EmbeddingRecord',
+    'EmbeddingShard',
+    'EmbeddingStore',
+    'MissingRecordError',
+    'dataset_fingerprint',
+]

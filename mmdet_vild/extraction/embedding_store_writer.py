@@ -1,0 +1,151 @@
+"""The metric that writes the teacher's region embeddings into a store."""
+
+import time
+from collections.abc import Sequence
+
+from mmdet.registry import METRICS
+from mmengine.dist import barrier, broadcast_object_list, get_rank, is_main_process
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import MessageHub, MMLogger
+
+from mmdet_vild.embedding_store import (
+    EmbeddingRecord,
+    EmbeddingShard,
+    EmbeddingStore,
+    dataset_fingerprint,
+)
+
+
+@METRICS.register_module()
+class EmbeddingStoreWriter(BaseMetric):
+    """Writes what a region extractor predicts instead of measuring it.
+
+    Each batch is committed as a whole, so a run that is killed has lost one batch and no more.
+    With :class:`mmdet_vild.extraction.UnfinishedSampler` the next one goes on from there. Each
+    process of a distributed run writes a shard of its own.
+    :class:`mmdet_vild.extraction.EmbeddingStoreHook` opens the store.
+
+    Args:
+        path: Folder of the :class:`mmdet_vild.embedding_store.EmbeddingStore`.
+        ann_file: The annotation file whose images they are; the store remembers which it was.
+        backend_args: Where mmengine reads the annotation file from; None for a local file.
+        collect_device: As :class:`mmengine.evaluator.BaseMetric`; nothing is collected.
+        prefix: Of the names in the log.
+    """
+
+    default_prefix = 'embedding_store'
+
+    def __init__(
+        self,
+        path: str,
+        ann_file: str,
+        backend_args: dict | None = None,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self.path = path
+        self.ann_file = ann_file
+        self.backend_args = backend_args
+        self._shard: EmbeddingShard | None = None
+        self._crops_a_region = 1
+        self._unreadable: list[str] = []
+        self._since = time.monotonic()
+
+    def open(self, source: dict) -> None:
+        """Open the store for writing.
+
+        Args:
+            source: How the embeddings come about; see :meth:`EmbeddingStore.create`.
+
+        Raises:
+            BlockingIOError: Another process writes to the shard.
+            ValueError: The store was begun differently; the message names the differences.
+        """
+        dataset = dataset_fingerprint(self.ann_file, self.backend_args)
+        self._shard = EmbeddingStore.create(self.path, source, dataset, get_rank())
+        self._crops_a_region = len(source.get('crop_scales', [1]))
+        self._since = time.monotonic()
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Write the records of a batch.
+
+        Args:
+            data_batch: Not used.
+            data_samples: A dict a sample with ``img_id``, ``ori_shape`` and ``pred_instances``:
+                ``bboxes`` (n, 4) in original image pixels, ``scores`` (n,) and ``embeddings``
+                (n, D). One with ``unreadable`` gets no record.
+
+        Raises:
+            RuntimeError: The store is not open.
+            ValueError: The samples hold no embeddings.
+        """
+        if self._shard is None:
+            raise RuntimeError(
+                f'the embedding store at {self.path} is not open; add '
+                "dict(type='EmbeddingStoreHook') to custom_hooks"
+            )
+        records = []
+        for sample in data_samples:
+            if reason := sample.get('unreadable'):
+                self._unreadable.append(reason)
+                continue
+            regions = sample['pred_instances']
+            if 'embeddings' not in regions:
+                raise ValueError(
+                    f'the prediction for image {sample["img_id"]!r} has no embeddings; '
+                    'EmbeddingStoreWriter needs a model that embeds regions, such as '
+                    'RegionEmbeddingExtractor'
+                )
+            arrays = (
+                regions[key].detach().float().cpu().numpy()
+                for key in ('bboxes', 'scores', 'embeddings')
+            )
+            records.append((sample['img_id'], EmbeddingRecord(*arrays), sample['ori_shape']))
+        self._shard.write(records)
+        self._log_speed(records)
+
+    def evaluate(self, size: int) -> dict[str, int]:
+        """Close the shard, and count what all processes have written, in this run or before.
+
+        Args:
+            size: Number of images of the dataset.
+
+        Returns:
+            ``images`` with a record and ``missing`` ones.
+        """
+        logger = MMLogger.get_current_instance()
+        for reason in self._unreadable:
+            logger.error('skipped: %s', reason)
+        self._unreadable.clear()
+        barrier()  # before closing: no other run may begin while a process of this one writes
+        if self._shard is not None:
+            self._shard.close()
+        self._shard = None
+        metrics = [None]
+        if is_main_process():
+            try:
+                done = len(EmbeddingStore(self.path))
+            except FileNotFoundError:
+                done = 0
+            metrics = [{f'{self.prefix}/images': done, f'{self.prefix}/missing': size - done}]
+            if size > done:
+                logger.warning(
+                    '%d of %d images have no record in %s; run the same command again to embed '
+                    'those alone',
+                    *(size - done, size, self.path),
+                )
+        broadcast_object_list(metrics)
+        return metrics[0]
+
+    def compute_metrics(self, results: list) -> dict:
+        """Not used: nothing is collected from the processes."""
+        return {}
+
+    def _log_speed(self, records: list) -> None:
+        now = time.monotonic()
+        crops = self._crops_a_region * sum(len(record) for _, record, _ in records)
+        MessageHub.get_current_instance().update_scalar(
+            'test/crops_per_s', crops / max(now - self._since, 1e-6)
+        )
+        self._since = now

@@ -1,0 +1,41 @@
+"""The paper's strongest and slowest baseline: ViLD-text and the teacher classify together."""
+
+from mmdet.registry import MODELS
+from torch import Tensor
+
+from ..roi_heads.vild_ensemble_bbox_head import check_ensemble_weight, geometric_mean
+from ..words import Words
+from .clip_on_crops import CLIPOnCrops
+
+
+@MODELS.register_module()
+class ViLDTextCLIP(CLIPOnCrops):
+    """ViLD-text + CLIP: the rule of ViLD-ensemble, with the teacher on crops as its image branch.
+
+    (ViLD, Sec. 4.2.) Run it on the checkpoint of ViLD-text, with the test tool.
+
+    Args:
+        ensemble_weight: lambda, the exponent of ViLD-text on base and of the teacher on novel
+            categories.
+        **kwargs: As :class:`CLIPOnCrops`.
+
+    Raises:
+        ValueError: ``ensemble_weight`` is not between 0 and 1, or another teacher encoded the
+            vocabulary.
+    """
+
+    def __init__(self, ensemble_weight: float = 2 / 3, **kwargs) -> None:
+        check_ensemble_weight(ensemble_weight)
+        super().__init__(**kwargs)
+        self.ensemble_weight = ensemble_weight
+
+    def region_scores(
+        self, clip: Tensor, detector: Tensor, objectness: Tensor, words: Words
+    ) -> Tensor:
+        """Geometric means (n, C + R) of the detector's and the teacher's probabilities."""
+        scores = geometric_mean(detector, clip, words.novel, self.ensemble_weight)
+        return super().region_scores(scores, detector, objectness, words)
+
+    def score_parts(self, clip: Tensor, detector: Tensor, objectness: Tensor) -> dict[str, Tensor]:
+        """Both parts of the mean, and objectness."""
+        return {'text_scores': detector, **super().score_parts(clip, detector, objectness)}

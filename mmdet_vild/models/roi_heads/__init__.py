@@ -1,0 +1,13 @@
+"""RoI heads and bbox heads."""
+
+from .vild_bbox_head import ViLDBBoxHead
+from .vild_ensemble_bbox_head import ViLDEnsembleBBoxHead, check_ensemble_weight, geometric_mean
+from .vild_roi_head import ViLDRoIHead
+
+__all__ = [
+    'ViLDBBoxHead',
+    'ViLDEnsembleBBoxHead',
+    'ViLDRoIHead',
+    'check_ensemble_weight',
+    'geometric_mean',
+]

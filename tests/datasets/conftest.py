@@ -1,9 +1,0 @@
-import pytest
-from mmengine.registry import DefaultScope
-
-
-@pytest.fixture(autouse=True, scope='module')
-def mmdet_scope():
-    """As in the stock tools: names in configs are looked up among mmdet's."""
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        yield

@@ -1,0 +1,134 @@
+"""The metric that writes an embedding store."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import METRICS
+from mmdet.structures import DetDataSample
+from mmengine.evaluator import Evaluator
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.structures import InstanceData
+
+from mmdet_vild.embedding_store import EmbeddingStore
+from mmdet_vild.extraction import embedding_store_writer
+
+pytestmark = pytest.mark.onedl
+
+
+SOURCE = dict(teacher='mini-clip@0', embed_dims=4, crop_scales=[1.0, 1.5])
+
+
+def predict(img_id, n, dims=4, dtype=torch.float32):
+    torch.manual_seed(img_id)
+    sample = DetDataSample(metainfo={'img_id': img_id, 'ori_shape': (40, 50)})
+    sample.pred_instances = InstanceData(
+        bboxes=torch.rand(n, 4),
+        scores=torch.rand(n),
+        labels=torch.zeros(n, dtype=torch.long),
+        embeddings=torch.randn(n, dims, dtype=dtype, requires_grad=True),
+    )
+    return sample
+
+
+@pytest.fixture
+def evaluator(tmp_path):
+    """Builds the metric in its evaluator, open; the store is the folder ``s``."""
+    (tmp_path / 'train.json').write_text('{}')
+
+    def make(source=SOURCE, ann_file=tmp_path / 'train.json'):
+        config = dict(type='EmbeddingStoreWriter', path=str(tmp_path / 's'), ann_file=str(ann_file))
+        metric = METRICS.build(config)
+        if source is not None:
+            metric.open(source)
+        return Evaluator(metric)
+
+    return make
+
+
+def test_writes_at_once_and_counts(tmp_path, evaluator):
+    writing = evaluator()
+    samples = [predict(1, 3), predict(2, 0), predict(3, 5, dtype=torch.bfloat16)]
+    writing.process(samples[:2])
+    store = EmbeddingStore(tmp_path / 's')  # already there, before the run is over
+    assert (len(store), store.teacher, store.embed_dims) == (2, 'mini-clip@0', 4)
+    store.check_dataset(str(tmp_path / 'train.json'))
+    writing.process(samples[2:])
+    assert writing.evaluate(4) == {'embedding_store/images': 3, 'embedding_store/missing': 1}
+    assert MessageHub.get_current_instance().get_scalar('test/crops_per_s').current() > 0
+
+    regions = samples[0].pred_instances
+    order = torch.argsort(regions.scores, descending=True)
+    record = store.read({'img_id': 1, 'ori_shape': (40, 50)})
+    np.testing.assert_array_equal(record.boxes, regions.bboxes[order])
+    np.testing.assert_allclose(record.embeddings, regions.embeddings[order].detach(), atol=5e-3)
+
+
+def test_goes_on_with_the_same_source_and_refuses_another(tmp_path, evaluator):
+    """Before anything is computed, and where nothing is left to do, too."""
+    first = evaluator()
+    first.process([predict(1, 3)])
+    with pytest.raises(BlockingIOError, match='another process is writing'):
+        evaluator()
+    first.evaluate(1)
+    second = evaluator()
+    second.process([predict(1, 2), predict(2, 2)])
+    second.evaluate(2)
+    with pytest.raises(ValueError, match=r'teacher is .mini-clip@0. in the store and .other@1.'):
+        evaluator(SOURCE | dict(teacher='other@1'))
+    store = EmbeddingStore(tmp_path / 's')
+    assert len(store) == 2
+    assert len(store.read({'img_id': 1, 'ori_shape': (40, 50)})) == 2
+    (tmp_path / 'other.json').write_text('{"images": []}')
+    with pytest.raises(ValueError, match=r'dataset\.bytes is 2 in the store and 14 here'):
+        evaluator(ann_file=tmp_path / 'other.json')
+
+
+def test_no_other_run_begins_while_a_process_writes(evaluator, monkeypatch):
+    """The first process has done its share, and waits for the others."""
+    writing, waited = evaluator(), []
+
+    def barrier():
+        with pytest.raises(BlockingIOError, match='another process is writing'):
+            evaluator()
+        waited.append(True)
+
+    monkeypatch.setattr(embedding_store_writer, 'barrier', barrier)
+    writing.evaluate(0)
+    assert waited
+    evaluator()
+
+
+def test_what_could_not_be_read_gets_no_record(tmp_path, evaluator):
+    writing = evaluator()
+    unreadable = DetDataSample(
+        metainfo={'img_id': 7, 'ori_shape': (32, 32), 'unreadable': 'seven.jpg: broken'}
+    )
+    messages = []
+    logger = MMLogger.get_current_instance()
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logger.addHandler(handler)
+    writing.process([predict(1, 3), unreadable])
+    assert writing.evaluate(2) == {'embedding_store/images': 1, 'embedding_store/missing': 1}
+    logger.removeHandler(handler)
+    assert 'skipped: seven.jpg: broken' in messages
+    assert any(message.startswith('1 of 2 images have no record') for message in messages)
+    assert EmbeddingStore(tmp_path / 's').img_ids() == [1]
+
+
+def test_nothing_written(evaluator):
+    assert evaluator().evaluate(0) == {'embedding_store/images': 0, 'embedding_store/missing': 0}
+
+
+def test_model_without_embeddings_is_refused(evaluator):
+    sample = predict(1, 2)
+    del sample.pred_instances.embeddings
+    with pytest.raises(ValueError, match='image 1 has no embeddings'):
+        evaluator().process([sample])
+
+
+def test_a_store_that_nobody_opened(evaluator):
+    with pytest.raises(RuntimeError, match=r"not open; add dict\(type='EmbeddingStoreHook'\)"):
+        evaluator(source=None).process([predict(1, 2)])
