@@ -1,11 +1,12 @@
 """What detects: text classifiers, heads, losses and detectors, registered in mmdet's MODELS."""
 
-from .classifiers import CLIPTextClassifier
+from .classifiers import CLIPTextClassifier, vocabulary_state
 from .detections import explained_detections
-from .detectors import CLIPOnCrops, ViLD, ViLDTextCLIP, WordEncoder
+from .detectors import CLIPOnCrops, OpenVocabularyMixin, ViLD, ViLDTextCLIP, WordEncoder
 from .losses import ViLDImageDistillLoss
-from .nms import LazyNMSRoIHead, lazy_detections, lazy_multiclass_nms
+from .nms import lazy_detections, lazy_multiclass_nms
 from .roi_heads import (
+    LazyNMSRoIHead,
     ViLDBBoxHead,
     ViLDEnsembleBBoxHead,
     ViLDRoIHead,
@@ -13,12 +14,13 @@ from .roi_heads import (
     geometric_mean,
 )
 from .unwrapped_model import unwrapped_model
-from .words import Words, asked_words, asking_for
+from .words import Words
 
 __all__ = [
     'CLIPOnCrops',
     'CLIPTextClassifier',
     'LazyNMSRoIHead',
+    'OpenVocabularyMixin',
     'ViLD',
     'ViLDBBoxHead',
     'ViLDEnsembleBBoxHead',
@@ -27,12 +29,11 @@ __all__ = [
     'ViLDTextCLIP',
     'WordEncoder',
     'Words',
-    'asked_words',
-    'asking_for',
     'check_ensemble_weight',
     'explained_detections',
     'geometric_mean',
     'lazy_detections',
     'lazy_multiclass_nms',
     'unwrapped_model',
+    'vocabulary_state',
 ]

@@ -2,9 +2,7 @@
 
 import torch
 from mmdet.models.layers import multiclass_nms
-from mmdet.models.roi_heads import StandardRoIHead
-from mmdet.registry import MODELS
-from mmdet.utils import ConfigType, InstanceList
+from mmdet.utils import ConfigType
 from mmengine.structures import InstanceData
 from torch import Tensor
 from torchvision.ops import nms
@@ -129,26 +127,3 @@ def lazy_detections(
         return_inds=True,
     )
     return InstanceData(bboxes=dets[:, :4], scores=dets[:, 4], labels=labels), indices
-
-
-@MODELS.register_module()
-class LazyNMSRoIHead(StandardRoIHead):
-    """mmdet's standard RoI head, with :func:`lazy_multiclass_nms` for any bbox head.
-
-    :class:`ViLDBBoxHead` has it without this.
-    """
-
-    def predict_bbox(
-        self,
-        x: tuple[Tensor],
-        batch_img_metas: list[dict],
-        rpn_results_list: InstanceList,
-        rcnn_test_cfg: ConfigType | None,
-        rescale: bool = False,
-    ) -> InstanceList:
-        """As :meth:`mmdet.models.roi_heads.StandardRoIHead.predict_bbox`."""
-        arguments = (x, batch_img_metas, rpn_results_list)
-        if rcnn_test_cfg is None or not sum(map(len, rpn_results_list)):
-            return super().predict_bbox(*arguments, rcnn_test_cfg, rescale)
-        results = super().predict_bbox(*arguments, None, rescale)
-        return [lazy_detections(r.bboxes, r.scores, rcnn_test_cfg)[0] for r in results]

@@ -24,7 +24,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
 
 import mmdet_vild  # noqa: F401  before any checkpoint is loaded
-from mmdet_vild.models import CLIPTextClassifier, ViLD
+from mmdet_vild.models import CLIPTextClassifier, ViLD, vocabulary_state
 
 
 def main() -> None:
@@ -62,9 +62,9 @@ def main() -> None:
 
     set_words(cfg, len(words), everything.embed_dims)
     state = checkpoint['state_dict']
+    baked = vocabulary_state(everything, len(words))
     for name, module in model.named_modules():
         if isinstance(module, CLIPTextClassifier):
-            baked = module.baked_state(everything, len(words))
             state.update({f'{name}.{key}': value for key, value in baked.items()})
     # What is written can be read.
     MODELS.build(copy.deepcopy(cfg.model)).load_state_dict(state, strict=True)

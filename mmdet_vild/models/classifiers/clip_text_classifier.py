@@ -1,7 +1,6 @@
-"""The classifier of ViLD: cosine similarity with text embeddings."""
+"""The classifier: cosine similarity with text embeddings."""
 
-import hashlib
-import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import compress
@@ -13,19 +12,17 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from mmdet_vild.vocabulary import TextEmbeddings, knows_weights
+from mmdet_vild.vocabulary import TextEmbeddings
 
-from ..words import NORM_EPS, Words, asked_words
-
-#: What a checkpoint with a vocabulary has, beside the weights.
-_VOCABULARY_KEYS = ('text_embeddings', 'novel', 'vocabulary_json')
+from ..words import NORM_EPS, Words
+from .checkpoint_vocabulary import VOCABULARY_KEYS, read_vocabulary, same_digest, teacher_digest
 
 
 @MODELS.register_module()
 class CLIPTextClassifier(BaseModule):
-    """Classifies a region by its similarity to the words of a vocabulary (ViLD, Eq. 2).
+    """Classifies features by their similarity to the words of a vocabulary (ViLD, Eq. 2).
 
-    It takes the place of the classifier of any mmdet bbox head::
+    It takes the place of the classifier of any mmdet head, of regions, queries or pixels::
 
         bbox_head=dict(
             num_classes=1203,
@@ -35,16 +32,17 @@ class CLIPTextClassifier(BaseModule):
     another vocabulary by naming another file, and ``num_classes`` to match. The checkpoint does
     remember the teacher, and refuses words that another one encoded. With
     ``text_embeddings=None`` the vocabulary is in the checkpoint, where
-    ``tools/model_converters/bake_vocabulary.py`` puts it.
+    ``tools/model_converters/bake_vocabulary.py`` puts it; see ``checkpoint_vocabulary.py``.
 
     Args:
-        in_features: Width of the features that the bbox head gives it.
+        in_features: Width F of the features that it is given.
         out_features: Categories and background, as mmdet's bbox heads count them.
         text_embeddings: A text-embedding file, see
             :class:`mmdet_vild.vocabulary.TextEmbeddings`; None for the checkpoint's vocabulary.
         embed_dims: The teacher's embedding width D, where there is no file to say it.
         temperature: tau, what cosine similarities are divided by. It belongs to the teacher:
             0.01 suits CLIP.
+        learned_temperature: Whether ``temperature`` is only where training starts from.
         with_background: Whether a learned background embedding competes with the words.
             ViLD-image has none.
         mask_novel: Whether the logits of novel categories are multiplied by zero in training,
@@ -68,6 +66,7 @@ class CLIPTextClassifier(BaseModule):
         mask_novel: bool = True,
         novel_categories: Sequence[str] | None = None,
         embed_dims: int | None = None,
+        learned_temperature: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg or dict(type='Normal', std=0.01, layer='Linear'))
@@ -80,7 +79,6 @@ class CLIPTextClassifier(BaseModule):
             )
         self.text_embeddings_file = text_embeddings
         self.num_words = out_features - 1
-        self.temperature = temperature
         self.mask_novel = mask_novel
         self._vocabulary: TextEmbeddings | None = None
         baked = text_embeddings is None
@@ -103,6 +101,11 @@ class CLIPTextClassifier(BaseModule):
         self.background = nn.Parameter(torch.empty(embed_dims)) if with_background else None
         if with_background:
             nn.init.normal_(self.background, std=0.01)
+        self._temperature = temperature
+        #: log(1 / tau), where it is learned (CLIP's ``logit_scale``).
+        self.logit_scale = None
+        if learned_temperature:
+            self.logit_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
         if not baked:
             self._set_vocabulary(text, text_embeddings)
 
@@ -122,77 +125,24 @@ class CLIPTextClassifier(BaseModule):
         self._vocabulary = text
         words = Words.from_text_embeddings(text, self.text_embeddings.device)
         self.text_embeddings, self.novel = words.embeddings, words.novel
-        digest = hashlib.sha256(text.teacher.encode()).digest()
-        if not knows_weights(text.teacher):
-            digest = bytes(len(digest))
-        self.teacher_digest = torch.tensor(
-            list(digest), dtype=torch.uint8, device=self.teacher_digest.device
-        )
-
-    @staticmethod
-    def baked_state(text: TextEmbeddings, count: int) -> dict[str, Tensor]:
-        """What a checkpoint with a vocabulary has, without the prefix; tensors alone.
-
-        Args:
-            text: The words, and after them those that compete with them.
-            count: How many are detected.
-        """
-        words = Words.from_text_embeddings(text)
-        rest = {key: getattr(text, key) for key in ('names', 'teacher', 'synonyms', 'templates')}
-        rest['count'] = count
-        encoded = np.frombuffer(json.dumps(rest).encode(), np.uint8).copy()
-        values = (words.embeddings, words.novel, torch.from_numpy(encoded))
-        return dict(zip(_VOCABULARY_KEYS, values, strict=True))
-
-    def _set_baked(self, state_dict: dict, prefix: str) -> None:
-        missing = [key for key in _VOCABULARY_KEYS if f'{prefix}{key}' not in state_dict]
-        if missing:
-            raise ValueError(
-                'text_embeddings is None, which takes the vocabulary from the checkpoint, but this '
-                f'one has no {", ".join(missing)}; make one that has with '
-                'tools/model_converters/bake_vocabulary.py, or name a text-embedding file'
-            )
-        try:
-            embeddings, novel, encoded = (
-                np.asarray(state_dict[f'{prefix}{key}'].cpu()) for key in _VOCABULARY_KEYS
-            )
-            rest = json.loads(encoded.tobytes())
-            count = int(rest['count'])
-            text = TextEmbeddings(
-                embeddings,
-                tuple(map(str, rest['names'])),
-                novel,
-                str(rest['teacher']),
-                rest['synonyms'],
-                rest['templates'],
-            )
-            if count > len(text.names):
-                raise ValueError(f'{count} of its {len(text.names)} words are to be detected')
-        # RuntimeError: from torch, or of JSON that is nested too deeply.
-        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise ValueError(f"the checkpoint's vocabulary is damaged: {error}") from error
-        self._set_vocabulary(text, 'the checkpoint', count)
-        self.vocabulary_json = torch.empty_like(state_dict[f'{prefix}vocabulary_json'])
+        self.teacher_digest = teacher_digest(text.teacher).to(self.teacher_digest.device)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         if self.text_embeddings_file is None:
-            self._set_baked(state_dict, prefix)
+            text, count = read_vocabulary(state_dict, prefix)
+            self._set_vocabulary(text, 'the checkpoint', count)
+            self.vocabulary_json = torch.empty_like(state_dict[f'{prefix}vocabulary_json'])
         else:  # the words are the file's, whatever the checkpoint has
-            for key in _VOCABULARY_KEYS:
+            for key in VOCABULARY_KEYS:
                 state_dict.pop(f'{prefix}{key}', None)
         key = f'{prefix}teacher_digest'
-        # Weights from elsewhere do not say which teacher they belong to.
-        digest = state_dict.get(key)
-        if digest is None or (isinstance(digest, Tensor) and not digest.any()):
-            digest = state_dict[key] = self.teacher_digest
-        if not isinstance(digest, Tensor) or not torch.equal(
-            digest.cpu(), self.teacher_digest.cpu()
-        ):
+        if not same_digest(state_dict.get(key), self.teacher_digest):
             raise ValueError(
                 f'{self.text_embeddings_file or "its vocabulary"} was encoded by the teacher '
                 f'{self.teacher}, but the checkpoint was trained with the words of another; encode '
                 'the vocabulary with the teacher of the training'
             )
+        state_dict[key] = self.teacher_digest
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     @property
@@ -217,7 +167,7 @@ class CLIPTextClassifier(BaseModule):
     @property
     def novel_names(self) -> tuple[str, ...]:
         """tuple[str]: those of the novel ones among its own words."""
-        return tuple(compress(self.names, self.novel.tolist()))
+        return tuple(compress(self.names, self.vocabulary.novel)) if self._vocabulary else ()
 
     @property
     def teacher(self) -> str:
@@ -226,52 +176,71 @@ class CLIPTextClassifier(BaseModule):
 
     @property
     def words(self) -> Words:
-        """Words: those that were asked for, otherwise its own; in training always these."""
-        # torch.compile cannot follow asked_words, and training needs not be held up by that.
-        asked = None if self.training else asked_words()
-        if asked is not None:
-            return asked
-        own = Words(self.vocabulary.names, self.text_embeddings, self.novel, self.num_words)
-        return own.without_rivals() if self.training else own
+        """Words: its own."""
+        return Words(self.vocabulary.names, self.text_embeddings, self.novel, self.num_words)
 
     @property
     def embed_dims(self) -> int:
         """int: the teacher's embedding width D."""
         return self.projection.out_features
 
+    @property
+    def temperature(self) -> float | Tensor:
+        """float or Tensor: tau; a scalar tensor where it is learned."""
+        return self._temperature if self.logit_scale is None else (-self.logit_scale.float()).exp()
+
     def embed(self, features: Tensor) -> Tensor:
-        """Region embeddings (ViLD, Sec. 3.2: e_r).
+        """Embeddings (ViLD, Sec. 3.2: e_r).
 
         Args:
-            features: (n, in_features).
+            features: (..., F).
 
         Returns:
-            (n, D) float32, L2-normalised.
+            (..., D) float32, L2-normalised.
         """
         projected = self.projection(features)
         with torch.autocast(projected.device.type, enabled=False):
-            return normalize(projected.float(), dim=1, eps=NORM_EPS)
+            return normalize(projected.float(), dim=-1, eps=NORM_EPS)
 
-    def classify(self, embeddings: Tensor) -> Tensor:
+    def classify(self, embeddings: Tensor, words: Words | None = None) -> Tensor:
         """Similarities with every word over the temperature, in float32 even under autocast.
 
         Args:
-            embeddings: (n, D), L2-normalised.
+            embeddings: (..., D), L2-normalised.
+            words: C words, and R that compete with them; default: its own.
 
         Returns:
-            (n, C + 1) with background last, as mmdet has it, or (n, C) without background.
+            (..., C + R + 1) with background last, as mmdet has it, or (..., C + R) without
+            background.
         """
+        words = self.words if words is None else words
         with torch.autocast(embeddings.device.type, enabled=False):
-            words = self.words
-            logits = embeddings.float() @ words.embeddings.t() / self.temperature
-            if self.training and self.mask_novel:
-                logits = logits * ~words.novel
-            if self.background is None:
-                return logits
-            background = normalize(self.background.float(), dim=0, eps=NORM_EPS)
-            background_logit = embeddings.float() @ background[:, None] / self.temperature
-            return torch.cat([logits, background_logit], dim=1)
+            embeddings = embeddings.float()
+            logits = embeddings @ words.embeddings.float().t()
+            if self.background is not None:
+                background = normalize(self.background.float(), dim=0, eps=NORM_EPS)
+                logits = torch.cat([logits, embeddings @ background[:, None]], dim=-1)
+            return logits / self.temperature
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Logits of features; see :meth:`classify`."""
-        return self.classify(self.embed(features))
+    def training_logits(self, logits: Tensor) -> Tensor:
+        """What a classification loss is computed of.
+
+        Args:
+            logits: (..., C + R + 1) or (..., C + R) of its own words; see :meth:`classify`.
+
+        Returns:
+            (..., C + 1) or (..., C): without the words that only compete, and with 0 for novel
+            ones if ``mask_novel`` says so.
+        """
+        own, background = logits[..., : self.num_words], logits[..., len(self.novel) :]
+        if self.mask_novel:
+            own = own * ~self.novel[: self.num_words]
+        return torch.cat([own, background], dim=-1)
+
+    def forward(self, features: Tensor, words: Words | None = None) -> Tensor:
+        """Logits of features (..., F), as a head of mmdet asks for them.
+
+        See :meth:`classify`, and in training :meth:`training_logits`.
+        """
+        logits = self.classify(self.embed(features), words)
+        return self.training_logits(logits) if self.training else logits

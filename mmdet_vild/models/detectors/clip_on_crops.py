@@ -64,7 +64,8 @@ class CLIPOnCrops(ViLD):
         embeddings = self.teacher.encode_crops(
             original_image(data_sample), to_original(boxes, data_sample)
         ).to(boxes)
-        clip = softmax(embeddings @ words.embeddings.t() / classifier.temperature, dim=1)
+        similarities = classifier.classify(embeddings, words)[:, : len(words.names)]
+        clip = softmax(similarities, dim=1)
         scores = self.region_scores(clip, region.scores, objectness, words)
         parts = self.score_parts(clip, region.scores, objectness)
         return explained_detections(boxes, scores, self.roi_head.test_cfg, words, parts)

@@ -1,191 +1,52 @@
-"""The detector: mmdet's two-stage detector, which detects any words."""
-
-from collections.abc import Sequence
+"""The detector of ViLD."""
 
 from mmdet.models.detectors import TwoStageDetector
-from mmdet.registry import MODELS, TRANSFORMS
-from mmdet.structures import DetDataSample, SampleList
-from mmdet.utils import ConfigType, get_test_pipeline_cfg
-from mmengine.config import Config
-from mmengine.logging import MMLogger
+from mmdet.registry import MODELS
 from torch import Tensor
 
-from mmdet_vild.vocabulary import TextEmbeddings
-
-from ..roi_heads.vild_roi_head import ViLDRoIHead
-from ..words import Words
-from .word_encoder import WordEncoder
-
-#: What ``DetInferencer`` and ``inference_detector`` say of the words of an image.
-WORD_KEYS = ('text', 'custom_entities')
+from ..float32 import give_float32, in_float32
+from ..roi_heads import ViLDRoIHead
+from .open_vocabulary import OpenVocabularyMixin
 
 
 @MODELS.register_module()
-class ViLD(TwoStageDetector):
-    """A two-stage detector with a :class:`ViLDRoIHead` (ViLD, Fig. 2 and 3).
+class ViLD(OpenVocabularyMixin, TwoStageDetector):
+    """A two-stage detector of any words (ViLD, Fig. 2 and 3).
 
-    It detects the words of its vocabulary. A sample with the meta keys ``text`` and
-    ``custom_entities``, as ``DetInferencer`` gives it for ``texts``, is searched for its own words
-    instead; see :class:`WordEncoder`. They compete with each other, with the background, and with
-    the other words of the vocabulary, which are not detected; with ``with_vocabulary=False`` in
-    ``test_cfg.rcnn`` not with the latter.
-
-    ``init_detector`` and ``DetInferencer`` take the class names from the checkpoint, which holds
-    those it was trained with; here ``dataset_meta['classes']``, ``['novel_classes']`` and
-    ``['base_classes']`` are always those of the vocabulary that the classifier has now, so that
-    under another vocabulary a detection is shown with its own word.
+    With ``with_vocabulary=False`` in ``test_cfg.rcnn``, the words of the vocabulary do not compete
+    with those that are asked for.
 
     Args:
         *args: As :class:`mmdet.models.TwoStageDetector`.
-        teacher: Config of the teacher that encoded the vocabulary, such as
-            :class:`mmdet_vild.teacher.OpenCLIPTeacher`. It is built when words are asked for that
-            the vocabulary does not have.
-        **kwargs: As :class:`mmdet.models.TwoStageDetector`.
+        **kwargs: As :class:`OpenVocabularyMixin` and :class:`mmdet.models.TwoStageDetector`.
 
     Raises:
         TypeError: The RoI head is not a :class:`ViLDRoIHead`.
     """
 
-    def __init__(self, *args, teacher: ConfigType | None = None, **kwargs) -> None:
+    def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         if not isinstance(self.roi_head, ViLDRoIHead):
             raise TypeError(
                 f'the roi_head of {type(self).__name__} must be a ViLDRoIHead, found '
                 f'{type(self.roi_head).__name__}'
             )
-        self._encoder = WordEncoder(teacher)
-        self._cfg = None
-        self.dataset_meta = {}
+        if self.with_rpn:
+            give_float32(self.rpn_head)
+
+    def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
+        """Feature maps (N, C, H, W) in float32, as RoI extractors need them; see ``float32.py``."""
+        return in_float32(super().extract_feat(batch_inputs))
 
     @property
-    def cfg(self) -> Config | None:
-        """Config: the one it was built from, as ``init_detector`` and ``DetInferencer`` set it.
+    def rivals(self) -> bool:
+        """bool: whether the other words of the vocabulary compete with those asked for."""
+        return self.roi_head.test_cfg.get('with_vocabulary', True)
 
-        Where the last transform of its test pipeline would not hand words on to the detector, as
-        mmdet's default does not, it is changed to do so.
-        """
-        return self._cfg
-
-    @cfg.setter
-    def cfg(self, cfg: Config) -> None:
-        if cfg.get('test_dataloader'):
-            packer = get_test_pipeline_cfg(cfg)[-1]
-            kept = getattr(TRANSFORMS.build(packer), 'meta_keys', None)
-            if kept is None:
-                MMLogger.get_current_instance().warning(
-                    f'the last transform of the test pipeline, {packer["type"]}, has no meta_keys, '
-                    'by which words that are asked for come to the detector; end it with '
-                    'PackDetInputs'
-                )
-            elif not set(WORD_KEYS) <= set(kept):
-                packer['meta_keys'] = tuple(dict.fromkeys((*kept, *WORD_KEYS)))
-        self._cfg = cfg
-
-    @property
-    def teacher(self):
-        """The teacher that encoded the vocabulary, built at the first use."""
-        return self._encoder.teacher(self.vocabulary)
-
-    @property
-    def vocabulary(self) -> TextEmbeddings:
-        """TextEmbeddings: the words that it detects where no others are asked for."""
-        return self.roi_head.bbox_head.fc_cls.vocabulary
-
-    @property
-    def dataset_meta(self) -> dict:
-        """dict: the names of the vocabulary, which of them are novel, and what else was set."""
-        self._dataset_meta.update(self._names())
-        return self._dataset_meta
-
-    @dataset_meta.setter
-    def dataset_meta(self, meta: dict) -> None:
-        names = self._names()
-        if tuple(meta.get('classes', names['classes'])) != names['classes']:
-            # Colours of other classes; mmdet then takes those of the config.
-            meta = {key: value for key, value in meta.items() if key != 'palette'}
-        self._dataset_meta = {**meta, **names}
-
-    def _names(self) -> dict:
-        classifier = self.roi_head.bbox_head.fc_cls
-        names, novel = classifier.names, classifier.novel_names
-        novel_set = set(novel)
-        return {
-            'classes': names,
-            'novel_classes': novel,
-            'base_classes': tuple(name for name in names if name not in novel_set),
-        }
-
-    def encode_words(
-        self, text: str | Sequence[str], custom_entities: bool = True
-    ) -> TextEmbeddings:
-        """The text embeddings of words, as it detects them; see :meth:`WordEncoder.encode`."""
-        device = self.data_preprocessor.device
-        return self._encoder.encode(text, custom_entities, self.vocabulary, device)
-
-    def add_rivals(self, text: TextEmbeddings) -> TextEmbeddings:
-        """Words, and after them those of the vocabulary that compete with them; see above."""
-        if not self.roi_head.test_cfg.get('with_vocabulary', True):
-            return text
-        return self._encoder.known(self.vocabulary).add_rivals(text)
-
-    def predict(
-        self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True
-    ) -> SampleList:
-        """Detect the words that each sample asks for, or those of the vocabulary.
-
-        Args:
-            batch_inputs: (N, C, H, W).
-            batch_data_samples: N samples, with or without ``text`` and ``custom_entities``.
-            rescale: Whether boxes and masks are those of the original image.
-
-        Returns:
-            The samples with ``pred_instances`` as mmdet's, and of each detection its word in the
-            list ``label_names``, and in ``novel`` (n,) bool whether that is novel; with ``explain``
-            in ``test_cfg.rcnn`` also what :func:`explained_detections` says of their scores.
-
-        Raises:
-            FileNotFoundError: There is no such file of words.
-            ValueError: The words cannot be detected; see :meth:`WordEncoder.encode`.
-        """
-        asked = [self._asked(sample, batch_inputs) for sample in batch_data_samples]
-        for sample, words in zip(batch_data_samples, asked, strict=True):
-            if words is not None:
-                sample.set_field(words, 'words', field_type='metainfo')
-        batch_data_samples = self.detect(batch_inputs, batch_data_samples, rescale)
-        for sample, words in zip(batch_data_samples, asked, strict=True):
-            sample.pop('words', None)
-            words = words or self.roi_head.bbox_head.fc_cls.words
-            found = sample.pred_instances
-            found.label_names = [words.names[label] for label in found.labels.tolist()]
-            found.novel = words.novel[found.labels]
-        return batch_data_samples
-
-    def detect(
-        self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True
-    ) -> SampleList:
-        """mmdet's ``predict``; samples that ask for :class:`Words` have them in ``words``."""
-        return super().predict(batch_inputs, batch_data_samples, rescale)
-
-    def _asked(self, sample: DetDataSample, batch_inputs: Tensor) -> Words | None:
-        text = sample.get('text')
-        if text is None:
-            return None
-        mask_head = self.roi_head.mask_head if self.roi_head.with_mask else None
-        if mask_head is not None and not getattr(mask_head, 'class_agnostic', True):
+    def check_any_words(self) -> None:
+        """Raise a ValueError if the mask head has a mask for each category of the training."""
+        if self.roi_head.with_mask and not getattr(self.roi_head.mask_head, 'class_agnostic', True):
             raise ValueError(
                 'the mask head has a mask for each category of the training, and none for other '
                 'words; words can be asked for where it was trained with class_agnostic=True'
             )
-        custom_entities = sample.get('custom_entities', False)
-        words = self._encoder.words(
-            text,
-            custom_entities,
-            self.vocabulary,
-            batch_inputs.device,
-            self.roi_head.test_cfg.get('with_vocabulary', True),
-        )
-        palette = self._dataset_meta.get('palette')
-        if isinstance(palette, list) and len(palette) < words.count:
-            # mmdet's visualizer, which shares this dict, refuses more labels than colours.
-            self._dataset_meta['palette'] = 'random'
-        return words

@@ -1,5 +1,7 @@
 """The bbox head of ViLD-text, ViLD-image and ViLD."""
 
+from collections.abc import Sequence
+
 from mmcv.cnn import build_norm_layer
 from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead
 from mmdet.registry import MODELS
@@ -8,8 +10,9 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.nn.functional import softmax
 
-from ..classifiers.clip_text_classifier import CLIPTextClassifier
+from ..classifiers import CLIPTextClassifier
 from ..detections import explained_detections
+from ..words import Words
 
 
 class FCNormReLU(nn.Sequential):
@@ -95,11 +98,6 @@ class ViLDBBoxHead(ConvFCBBoxHead):
         )
         return convs, fcs, width
 
-    @property
-    def teacher(self) -> str:
-        """str: the identity of the teacher that encoded the vocabulary."""
-        return self.fc_cls.teacher
-
     def embed(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Region embeddings and boxes.
 
@@ -116,17 +114,30 @@ class ViLDBBoxHead(ConvFCBBoxHead):
             x = fc(x)
         return self.fc_cls.embed(x), self.fc_reg(x) if self.with_reg else None
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    def classify(self, embeddings: Tensor, words: Words | None = None) -> Tensor:
+        """Logits of what :meth:`embed` returns.
+
+        Args:
+            embeddings: (n, D).
+            words: C words, and R that compete with them; default: the vocabulary.
+
+        Returns:
+            (n, C + R + 1) with background last, or (n, C + R) without background.
+        """
+        return self.fc_cls.classify(embeddings, words)
+
+    def forward(self, x: Tensor, words: Words | None = None) -> tuple[Tensor, Tensor | None]:
         """Logits and boxes.
 
         Args:
             x: (n, in_channels, 7, 7) RoI features.
+            words: As for :meth:`classify`.
 
         Returns:
-            Logits (n, C + 1), or (n, C) without background, and box deltas (n, 4) or None.
+            Logits as :meth:`classify`, and box deltas (n, 4) or None.
         """
         embeddings, bbox_pred = self.embed(x)
-        return self.fc_cls.classify(embeddings), bbox_pred
+        return self.classify(embeddings, words), bbox_pred
 
     def forward_distill(self, x: Tensor, num_distill: int) -> tuple[Tensor, Tensor, Tensor]:
         """Sampled RoIs and, after them, distillation RoIs in one pass.
@@ -142,7 +153,7 @@ class ViLDBBoxHead(ConvFCBBoxHead):
         embeddings, bbox_pred = self.embed(x)
         num_sampled = len(x) - num_distill
         return (
-            self.fc_cls.classify(embeddings[:num_sampled]),
+            self.classify(embeddings[:num_sampled]),
             bbox_pred[:num_sampled],
             embeddings[num_sampled:],
         )
@@ -155,31 +166,61 @@ class ViLDBBoxHead(ConvFCBBoxHead):
         """
         if self.fc_cls.background is None:
             return super().loss(None, *args, **kwargs)
-        losses = super().loss(cls_score, *args, **kwargs)
-        if not cls_score.numel():
-            losses['loss_cls'] = cls_score.sum()
+        logits = self.fc_cls.training_logits(cls_score)
+        losses = super().loss(logits, *args, **kwargs)
+        if not logits.numel():
+            losses['loss_cls'] = logits.sum()
         return losses
 
     def branch_scores(self, cls_score: Tensor) -> dict[str, Tensor]:
         """Probabilities (n, C + R) of the words by each branch (ViLD, Sec. 3.2).
 
-        R words only compete with the C others. Background is dropped after the softmax.
+        Args:
+            cls_score: Logits; see :meth:`classify`.
 
         Returns:
             ``text_scores``, or ``image_scores`` of a head without background, which learned from
-            the teacher's images alone.
+            the teacher's images alone. Background is dropped after the softmax.
         """
-        branch = 'text_scores' if self.fc_cls.background is not None else 'image_scores'
-        return {branch: softmax(cls_score, dim=1)[:, : len(self.fc_cls.words.names)]}
+        if self.fc_cls.background is None:
+            return {'image_scores': softmax(cls_score, dim=1)}
+        return {'text_scores': softmax(cls_score, dim=1)[:, :-1]}
 
-    def combined_scores(self, branches: dict[str, Tensor]) -> Tensor:
-        """Scores (n, C + R) from those of the branches."""
+    def combined_scores(self, branches: dict[str, Tensor], novel: Tensor) -> Tensor:
+        """Scores (n, C + R) from those of the branches, for words of which (C + R,) are novel."""
         (scores,) = branches.values()
         return scores
 
-    def class_scores(self, cls_score: Tensor) -> Tensor:
-        """Scores (n, C + R) of the words."""
-        return self.combined_scores(self.branch_scores(cls_score))
+    def predict_by_feat(
+        self,
+        rois: Sequence[Tensor],
+        cls_scores: Sequence[Tensor],
+        bbox_preds: Sequence[Tensor],
+        batch_img_metas: list[dict],
+        rcnn_test_cfg: ConfigDict | None = None,
+        rescale: bool = False,
+        words: Sequence[Words | None] | None = None,
+        objectness: Sequence[Tensor | None] | None = None,
+    ) -> list[InstanceData]:
+        """Detections of each image of a batch, among its own words.
+
+        Args:
+            rois: Of each image (n, 5), and so the others, as mmdet has them.
+            cls_scores: Of each image, logits of its words; see :meth:`classify`.
+            bbox_preds: Of each image, box deltas (n, 4).
+            batch_img_metas: Of each image.
+            rcnn_test_cfg: See :func:`explained_detections`. Without it the results hold the boxes
+                (n, 4) and scores (n, C + R) of every RoI, before any NMS.
+            rescale: Whether boxes are those of the original image.
+            words: Of each image, as for :meth:`classify`.
+            objectness: Of each image (n,) the RPN's scores.
+        """
+        nothing = [None] * len(batch_img_metas)
+        images = (rois, cls_scores, bbox_preds, batch_img_metas, words or nothing)
+        return [
+            self._predict_by_feat_single(*image, rescale, rcnn_test_cfg)
+            for image in zip(*images, objectness or nothing, strict=True)
+        ]
 
     def _predict_by_feat_single(
         self,
@@ -187,23 +228,20 @@ class ViLDBBoxHead(ConvFCBBoxHead):
         cls_score: Tensor,
         bbox_pred: Tensor,
         img_meta: dict,
-        rescale: bool = False,
-        rcnn_test_cfg: ConfigDict | None = None,
+        words: Words | None,
+        objectness: Tensor | None,
+        rescale: bool,
+        rcnn_test_cfg: ConfigDict | None,
     ) -> InstanceData:
-        """mmdet's, with :meth:`class_scores` for the softmax over everything.
-
-        Without ``rcnn_test_cfg`` the result holds the boxes (n, 4) and scores (n, C + R) of every
-        RoI, before any NMS; with it see :func:`explained_detections`.
-        """
         # mmdet decodes the boxes; its softmax, over no logits here, is replaced.
         results = super()._predict_by_feat_single(
             roi, cls_score[:, :0], bbox_pred, img_meta, rescale, None
         )
+        words = self.fc_cls.words if words is None else words
         branches = self.branch_scores(cls_score)
-        scores = self.combined_scores(branches)
+        scores = self.combined_scores(branches, words.novel)
         if rcnn_test_cfg is None:
             results.scores = scores
             return results
-        parts = {**branches, 'objectness': img_meta.get('objectness')}
-        words = self.fc_cls.words
+        parts = {**branches, 'objectness': objectness}
         return explained_detections(results.bboxes, scores, rcnn_test_cfg, words, parts)

@@ -4,6 +4,7 @@ import torch
 from mmdet.registry import MODELS
 from torch import Tensor
 
+from ..words import Words
 from .vild_bbox_head import ViLDBBoxHead
 
 
@@ -60,25 +61,35 @@ class ViLDEnsembleBBoxHead(ViLDBBoxHead):
             **dict(kwargs, with_reg=False, cls_predictor_cfg=classifier)
         )
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of both branches side by side, and boxes.
+    def embed(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Region embeddings (n, 2, D), the text branch's first, and box deltas (n, 4)."""
+        text, bbox_pred = super().embed(x)
+        image, _ = self.image_branch.embed(x)
+        return torch.stack([text, image], dim=1), bbox_pred
+
+    def classify(self, embeddings: Tensor, words: Words | None = None) -> Tensor:
+        """Logits of both branches side by side.
 
         Args:
-            x: (n, in_channels, 7, 7) RoI features.
+            embeddings: (n, 2, D).
+            words: As for :meth:`ViLDBBoxHead.classify`.
 
         Returns:
-            Logits (n, C + 1 + C), the text branch first, and box deltas (n, 4).
+            (n, C + R + 1 + C + R), the text branch first, which alone has background.
         """
-        text_logits, bbox_pred = super().forward(x)
-        image_logits, _ = self.image_branch(x)
-        return torch.cat([text_logits, image_logits], dim=1), bbox_pred
+        text, image = embeddings.unbind(dim=1)
+        logits = (super().classify(text, words), self.image_branch.classify(image, words))
+        return torch.cat(logits, dim=1)
 
     def forward_distill(self, x: Tensor, num_distill: int) -> tuple[Tensor, Tensor, Tensor]:
-        """As :meth:`ViLDBBoxHead.forward_distill`, the distillation RoIs in the image branch."""
+        """As :meth:`ViLDBBoxHead.forward_distill`, the distillation RoIs in the image branch.
+
+        The logits (n, C + 1) are those of the text branch alone.
+        """
         num_sampled = len(x) - num_distill
-        text_logits, bbox_pred = super().forward(x[:num_sampled])
+        text, bbox_pred = super().embed(x[:num_sampled])
         embeddings, _ = self.image_branch.embed(x[num_sampled:])
-        return text_logits, bbox_pred, embeddings
+        return super().classify(text), bbox_pred, embeddings
 
     def branch_scores(self, cls_score: Tensor) -> dict[str, Tensor]:
         """``text_scores`` and ``image_scores``, each (n, C + R)."""
@@ -90,7 +101,7 @@ class ViLDEnsembleBBoxHead(ViLDBBoxHead):
             **self.image_branch.branch_scores(image_logits),
         }
 
-    def combined_scores(self, branches: dict[str, Tensor]) -> Tensor:
+    def combined_scores(self, branches: dict[str, Tensor], novel: Tensor) -> Tensor:
         """Geometric means (n, C + R) of both branches' probabilities (ViLD, Eq. 5)."""
         text, image = branches['text_scores'], branches['image_scores']
-        return geometric_mean(text, image, self.fc_cls.words.novel, self.ensemble_weight)
+        return geometric_mean(text, image, novel, self.ensemble_weight)

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from mmdet_vild.vocabulary import same_teacher
 
-from ..words import asking_for
 from .vild_bbox_head import ViLDBBoxHead
 from .vild_ensemble_bbox_head import ViLDEnsembleBBoxHead
 
@@ -32,8 +31,8 @@ class ViLDRoIHead(StandardRoIHead):
 
     In training the distillation RoIs join the sampled RoIs in one RoIAlign and one pass of the
     bbox head (ViLD, Fig. 3). They come with the sample, as ``distill_instances`` with ``bboxes``
-    (m, 4) in pixels of the network's input and ``embeddings`` (m, D): see
-    :class:`mmdet_vild.datasets.CLIPCropEmbedding`.
+    (m, 4) in pixels of the network's input, ``embeddings`` (m, D) and, optionally, ``weights``
+    (m,): see :class:`mmdet_vild.datasets.CLIPCropEmbedding`.
 
     Args:
         distill_loss: Config of :class:`ViLDImageDistillLoss`; None for ViLD-text.
@@ -94,23 +93,23 @@ class ViLDRoIHead(StandardRoIHead):
                 'train ViLD-text with distill_loss=None'
             )
         teacher = instances.get('teacher', 'unknown')
-        if not same_teacher(teacher, self.bbox_head.teacher):
+        if not same_teacher(teacher, self.bbox_head.fc_cls.teacher):
             raise ValueError(
                 f'the region embeddings come from the teacher {teacher}, the text '
-                f'embeddings from {self.bbox_head.teacher}; both must come from one teacher'
+                f'embeddings from {self.bbox_head.fc_cls.teacher}; both must come from one teacher'
             )
         return instances
+
+    def _roi_features(self, x: tuple[Tensor], rois: Tensor) -> Tensor:
+        features = self.bbox_roi_extractor(x[: self.bbox_roi_extractor.num_inputs], rois)
+        return self.shared_head(features) if self.with_shared_head else features
 
     def _bbox_forward(self, x: tuple[Tensor], rois: Tensor) -> dict:
         """mmdet's; in training the distillation RoIs go along, to ``distill_embeddings``."""
         if self._distill_instances is None:
             return super()._bbox_forward(x, rois)
         distill_rois = bbox2roi([instances.bboxes for instances in self._distill_instances])
-        features = self.bbox_roi_extractor(
-            x[: self.bbox_roi_extractor.num_inputs], torch.cat([rois, distill_rois.to(rois)])
-        )
-        if self.with_shared_head:
-            features = self.shared_head(features)
+        features = self._roi_features(x, torch.cat([rois, distill_rois.to(rois)]))
         cls_score, bbox_pred, embeddings = self.bbox_head.forward_distill(
             features, len(distill_rois)
         )
@@ -127,8 +126,11 @@ class ViLDRoIHead(StandardRoIHead):
         if self._distill_instances is not None:
             # Stored in float16, which autocast to bfloat16 refuses to concatenate.
             teacher = torch.cat([i.embeddings.float() for i in self._distill_instances])
+            weights = torch.cat(
+                [i.get('weights', i.bboxes.new_ones(len(i))) for i in self._distill_instances]
+            )
             results['loss_bbox']['loss_distill'] = self.distill_loss(
-                results['distill_embeddings'], teacher
+                results['distill_embeddings'], teacher, weights
             )
         return results
 
@@ -140,7 +142,7 @@ class ViLDRoIHead(StandardRoIHead):
         rcnn_test_cfg: ConfigType | None,
         rescale: bool = False,
     ) -> InstanceList:
-        """mmdet's, for the words that each image asks for.
+        """Detect the words that each image asks for, in one pass of the batch's regions.
 
         Args:
             x: The batch's feature maps.
@@ -150,30 +152,18 @@ class ViLDRoIHead(StandardRoIHead):
             rcnn_test_cfg: As mmdet's; see :func:`explained_detections` for ``explain``.
             rescale: As mmdet's.
         """
-        asked = [meta.get('words') for meta in batch_img_metas]
-        if any(words is not asked[0] for words in asked):
-            return [
-                result
-                for i, (meta, proposals) in enumerate(
-                    zip(batch_img_metas, rpn_results_list, strict=True)
-                )
-                for result in self.predict_bbox(
-                    tuple(level[i : i + 1] for level in x),
-                    [meta],
-                    [proposals],
-                    rcnn_test_cfg,
-                    rescale,
-                )
-            ]
-        if not any(map(len, rpn_results_list)):
-            # mmdet asks no bbox head then, which alone knows the fields of a detection.
-            region = InstanceData(bboxes=x[0].new_tensor([[0, 0, 1, 1]]), scores=x[0].new_zeros(1))
-            regions = [region] * len(rpn_results_list)
-            results = self.predict_bbox(x, batch_img_metas, regions, rcnn_test_cfg, rescale)
-            return [result[:0] for result in results]
-        metas = [
-            {**meta, 'objectness': proposals.get('scores')}
-            for meta, proposals in zip(batch_img_metas, rpn_results_list, strict=True)
-        ]
-        with asking_for(asked[0]):
-            return super().predict_bbox(x, metas, rpn_results_list, rcnn_test_cfg, rescale)
+        counts = [len(proposals) for proposals in rpn_results_list]
+        words = [meta.get('words') for meta in batch_img_metas]
+        rois = bbox2roi([proposals.bboxes for proposals in rpn_results_list])
+        embeddings, deltas = self.bbox_head.embed(self._roi_features(x, rois))
+        logits = map(self.bbox_head.classify, embeddings.split(counts), words)
+        return self.bbox_head.predict_by_feat(
+            rois.split(counts),
+            tuple(logits),
+            deltas.split(counts),
+            batch_img_metas,
+            rcnn_test_cfg,
+            rescale,
+            words,
+            [proposals.get('scores') for proposals in rpn_results_list],
+        )

@@ -5,7 +5,7 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 
-from mmdet_vild.models import CLIPTextClassifier
+from mmdet_vild.models import vocabulary_state
 from mmdet_vild.vocabulary import TextEmbeddings
 
 pytestmark = pytest.mark.onedl
@@ -183,7 +183,7 @@ class TestBaked:
         """Of a trained classifier, with other words baked in."""
         state = build(write_text()).state_dict()
         text = TextEmbeddings.load(write_text(count=4, name='other', seed=1))
-        return state | CLIPTextClassifier.baked_state(text, 4) | changes, text
+        return state | vocabulary_state(text, 4) | changes, text
 
     def test_words_are_the_checkpoints(self, write_text, tmp_path):
         state, text = self.state(write_text)
@@ -225,7 +225,7 @@ class TestBaked:
 
     def test_refuses_fewer_words_than_it_detects(self, write_text):
         state, text = self.state(write_text)
-        state |= CLIPTextClassifier.baked_state(text, 7)
+        state |= vocabulary_state(text, 7)
         with pytest.raises(ValueError, match='is damaged: 7 of its 4 words'):
             build(None, count=7, embed_dims=16).load_state_dict(state)
 

@@ -41,6 +41,11 @@ def test_class_names(build):
     assert detector.dataset_meta['palette'] == 'random'
 
 
-def test_refuses_another_roi_head(build):
-    with pytest.raises(TypeError, match='must be a ViLDRoIHead, found StandardRoIHead'):
+def test_refuses_another_roi_head(build, roi_head_cfg):
+    with pytest.raises(TypeError, match='ViLD needs a CLIPTextClassifier'):
         build(roi_head=dict(type='StandardRoIHead'))
+    stock = roi_head_cfg('text') | dict(type='StandardRoIHead')
+    for key in ('distill_loss', 'train_cfg', 'test_cfg'):
+        del stock[key]
+    with pytest.raises(TypeError, match='must be a ViLDRoIHead, found StandardRoIHead'):
+        build(roi_head=stock)

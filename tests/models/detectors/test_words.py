@@ -3,7 +3,6 @@
 import copy
 import runpy
 import sys
-import threading
 import zlib
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from mmengine.structures import InstanceData
 from small_models import SIZE, TEACHER, WIDTH
 from torch.nn.functional import normalize, softmax
 
-from mmdet_vild.models import Words, asked_words, asking_for
 from mmdet_vild.models.detectors import word_encoder
 from mmdet_vild.vocabulary import TextEmbeddings, parse_words
 from mmdet_vild.vocabulary.known_words import KnownWords
@@ -410,17 +408,6 @@ def test_more_words_than_colours(build, detect):
     assert model.dataset_meta is meta and meta['palette'] == 'random'
 
 
-def test_words_are_those_of_a_thread(build):
-    words = Words(('a',), torch.ones(1, WIDTH), torch.tensor([True]), 1)
-    seen = []
-    with asking_for(words):
-        thread = threading.Thread(target=lambda: seen.append(asked_words()))
-        thread.start()
-        thread.join()
-        assert asked_words() is words
-    assert seen == [None] and asked_words() is None
-
-
 @pytest.mark.parametrize('with_vocabulary', [False, True])
 @pytest.mark.parametrize('variant', ['vild', 'image', 'ensemble'])
 def test_whose_score(build, detect, variant, with_vocabulary, make_sample, images):
@@ -428,7 +415,8 @@ def test_whose_score(build, detect, variant, with_vocabulary, make_sample, image
     model = build(variant, explain=6, with_vocabulary=with_vocabulary)
     head = model.roi_head.bbox_head
     seen = {}
-    head.register_forward_hook(lambda _, inputs, outputs: seen.update(logits=outputs[0]))
+    classify = head.classify
+    head.classify = lambda *args: seen.setdefault('logits', classify(*args))
     (found,) = detect(model, ['whale . dog . b'], of=slice(1))
     names, novel = ['whale', 'dog', 'b'], [True, False, True]
     if with_vocabulary:
@@ -573,8 +561,10 @@ class TestBaked:
     def test_learns_on(self, build, bake, make_sample, images):
         """Of what only competes no detector learns."""
         baked = bake(build(with_vocabulary=True), '--texts', self.WORDS).train()
-        logits, _ = baked.roi_head.bbox_head(torch.randn(5, 8, 7, 7))
-        assert logits.shape == (5, 4)
+        head = baked.roi_head.bbox_head
+        logits, _ = head(torch.randn(5, 8, 7, 7))
+        assert logits.shape == (5, 3 + 3 + 1)
+        assert head.fc_cls.training_logits(logits).shape == (5, 3 + 1)
 
     def test_overwrites_nothing_it_reads(self, build, bake, capsys):
         with pytest.raises(SystemExit):

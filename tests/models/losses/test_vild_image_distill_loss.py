@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import distributed, multiprocessing
 
 from mmdet_vild.models import ViLDImageDistillLoss
 
@@ -14,41 +15,85 @@ pytestmark = pytest.mark.onedl
 @given(
     rows=st.integers(1, 9),
     width=st.integers(1, 32),
-    weight=st.floats(0, 4),
+    factor=st.floats(0, 4),
     seed=st.integers(0, 99),
 )
-def test_value(rows, width, weight, seed):
+def test_value(rows, width, factor, seed):
     rng = np.random.default_rng(seed)
     student, teacher = rng.normal(size=(2, rows, width))
-    valid = rng.random(rows) > 0.4
+    weights = rng.random(rows) * (rng.random(rows) > 0.4)
     unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (student, teacher)]
-    distances = np.abs(unit[0] - unit[1]).sum(axis=1)[valid]
-    expected = weight * distances.sum() / max(valid.sum(), 1)
-    found = ViLDImageDistillLoss(weight)(
-        *(torch.from_numpy(x).float() for x in (student, teacher)), torch.from_numpy(valid)
-    )
+    distances = np.abs(unit[0] - unit[1]).sum(axis=1)
+    loss = ViLDImageDistillLoss(factor)
+    both = [torch.from_numpy(x).float() for x in (student, teacher)]
+    np.testing.assert_allclose(float(loss(*both)), factor * distances.mean(), rtol=1e-5, atol=1e-6)
+    expected = factor * (weights * distances).sum() / (weights.sum() or 1)
+    found = loss(*both, torch.from_numpy(weights))
     np.testing.assert_allclose(float(found), expected, rtol=1e-5, atol=1e-6)
+    assert torch.equal(loss(*both, torch.ones(rows)), loss(*both))
 
 
-def test_invalid_rows_carry_no_weight_even_if_not_finite():
+def test_rows_without_weight_may_hold_anything():
     student = torch.randn(4, 8, requires_grad=True)
     teacher = torch.randn(4, 8)
     teacher[1] = float('nan')
-    valid = torch.tensor([True, False, True, True])
-    loss = ViLDImageDistillLoss(1.0)(student, teacher, valid)
-    torch.testing.assert_close(loss, ViLDImageDistillLoss(1.0)(student[valid], teacher[valid]))
+    weights = torch.tensor([1.0, 0, 1, 1])
+    loss = ViLDImageDistillLoss(1.0)(student, teacher, weights)
+    kept = weights > 0
+    torch.testing.assert_close(loss, ViLDImageDistillLoss(1.0)(student[kept], teacher[kept]))
     loss.backward()
     assert torch.isfinite(student.grad).all() and not student.grad[1].any()
 
 
-def test_no_rows_give_zero_and_a_gradient():
-    student = torch.zeros(0, 8, requires_grad=True)
-    loss = ViLDImageDistillLoss()(student, torch.zeros(0, 8))
+@pytest.mark.parametrize('rows', [0, 3])
+def test_no_weight_at_all_gives_zero_and_a_gradient(rows):
+    student = torch.randn(rows, 8, requires_grad=True)
+    loss = ViLDImageDistillLoss()(student, torch.randn(rows, 8), torch.zeros(rows))
     assert loss.item() == 0
     loss.backward()
-    assert student.grad is not None
+    assert student.grad is not None and not student.grad.any()
 
 
-def test_another_width_is_refused():
+def rank_gradient(rank: int, folder: str, reduce: str) -> None:
+    """One of two processes, with 1 and with 5 rows."""
+    store = distributed.FileStore(f'{folder}/{reduce}', 2)
+    distributed.init_process_group('gloo', store=store, rank=rank, world_size=2)
+    torch.manual_seed(0)
+    student, teacher, weights = torch.randn(6, 8), torch.randn(6, 8), torch.rand(6)
+    rows = slice(0, 1) if rank == 0 else slice(1, 6)
+    scale = torch.ones(8, requires_grad=True)
+    loss = ViLDImageDistillLoss(1.0, reduce=reduce)
+    loss(student[rows] * scale, teacher[rows], weights[rows]).backward()
+    distributed.all_reduce(scale.grad)  # as DistributedDataParallel averages it
+    torch.save(scale.grad / 2, f'{folder}/{reduce}-{rank}.pt')
+    distributed.destroy_process_group()
+
+
+def test_over_all_processes(tmp_path):
+    """The gradient is that of one process with all rows; or the mean of each process's."""
+    torch.manual_seed(0)
+    student, teacher, weights = torch.randn(6, 8), torch.randn(6, 8), torch.rand(6)
+
+    def gradient(rows: slice) -> torch.Tensor:
+        scale = torch.ones(8, requires_grad=True)
+        loss = ViLDImageDistillLoss(1.0)
+        loss(student[rows] * scale, teacher[rows], weights[rows]).backward()
+        return scale.grad
+
+    expected = {
+        'global': gradient(slice(6)),
+        'rank': (gradient(slice(0, 1)) + gradient(slice(1, 6))) / 2,
+    }
+    assert (expected['global'] - expected['rank']).abs().max() > 0.01
+    for reduce, value in expected.items():
+        arguments = (str(tmp_path), reduce)
+        multiprocessing.start_processes(rank_gradient, arguments, nprocs=2, start_method='fork')
+        for rank in range(2):
+            torch.testing.assert_close(torch.load(tmp_path / f'{reduce}-{rank}.pt'), value)
+
+
+def test_refuses():
     with pytest.raises(ValueError, match=r'\(3, 8\).*\(3, 16\).*one teacher'):
         ViLDImageDistillLoss()(torch.zeros(3, 8), torch.zeros(3, 16))
+    with pytest.raises(ValueError, match="'rank' or 'global', found 'mean'"):
+        ViLDImageDistillLoss(reduce='mean')

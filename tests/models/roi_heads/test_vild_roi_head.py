@@ -134,8 +134,8 @@ def test_scores_of_the_ensemble(roi_head_cfg):
     rois = torch.randn(6, 8, 7, 7)
     with torch.no_grad():
         logits, _ = head(rois)
-        found = head.class_scores(logits)
-        text = head.fc_cls.classify(head.embed(rois)[0]).double()
+        found = head.combined_scores(head.branch_scores(logits), head.fc_cls.novel)
+        text = head.fc_cls.classify(head.embed(rois)[0][:, 0]).double()
         image = head.image_branch(rois)[0].double()
     p_text = text.exp() / text.exp().sum(1, keepdim=True)
     p_image = image.exp() / image.exp().sum(1, keepdim=True)
@@ -151,7 +151,7 @@ def test_scores_of_one_head(roi_head_cfg, variant):
     head = build(roi_head_cfg(variant, temperature=0.1)).bbox_head.eval()
     with torch.no_grad():
         logits, _ = head(torch.randn(6, 8, 7, 7))
-    scores = head.class_scores(logits)
+    scores = head.combined_scores(head.branch_scores(logits), head.fc_cls.novel)
     assert scores.shape == (6, CATEGORIES)
     rest = 1 - scores.sum(1)
     # ViLD keeps what background takes, ViLD-image has no background.
