@@ -10,7 +10,6 @@ from .roi_heads import (
     ViLDBBoxHead,
     ViLDEnsembleBBoxHead,
     ViLDRoIHead,
-    check_ensemble_weight,
     geometric_mean,
 )
 from .unwrapped_model import unwrapped_model
@@ -29,7 +28,6 @@ __all__ = [
     'ViLDTextCLIP',
     'WordEncoder',
     'Words',
-    'check_ensemble_weight',
     'explained_detections',
     'geometric_mean',
     'lazy_detections',

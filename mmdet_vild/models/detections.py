@@ -7,6 +7,8 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.nn.functional import pad
 
+from mmdet_vild.options import CountOrZero, check_option
+
 from .nms import lazy_detections
 from .words import Words
 
@@ -30,7 +32,7 @@ def explained_detections(
             word, or (n,) for the region; None for what is not known.
 
     Raises:
-        ValueError: ``explain`` is no such number.
+        ValueError: ``explain`` is no number of words.
 
     Returns:
         m detections with ``bboxes`` (m, 4), ``scores`` (m,) and ``labels`` (m,). With
@@ -44,12 +46,8 @@ def explained_detections(
         descending, those included that only compete; ``other_names``, a list of k words for each,
         and ``other_novel`` (m, k) bool; fewer where there are fewer words.
     """
-    explain = rcnn_test_cfg.get('explain') or 0
-    if explain is True or not isinstance(explain, int) or explain < 0:
-        raise ValueError(
-            'explain in test_cfg.rcnn is the number of other words to name for a detection, such '
-            f'as 3, or 0; found {explain!r}'
-        )
+    explain = rcnn_test_cfg.get('explain')
+    check_option(explain, CountOrZero | None, 'explain in test_cfg.rcnn')
     # It expects a last column for background, and ignores it.
     detected = pad(scores[:, : words.count], (0, 1))
     found, indices = lazy_detections(bboxes, detected, rcnn_test_cfg)

@@ -12,6 +12,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from mmdet_vild.options import Count, Positive, checked_options
 from mmdet_vild.vocabulary import TextEmbeddings
 
 from ..words import NORM_EPS, Words
@@ -19,6 +20,7 @@ from .checkpoint_vocabulary import VOCABULARY_KEYS, read_vocabulary, same_digest
 
 
 @MODELS.register_module()
+@checked_options
 class CLIPTextClassifier(BaseModule):
     """Classifies features by their similarity to the words of a vocabulary (ViLD, Eq. 2).
 
@@ -51,8 +53,7 @@ class CLIPTextClassifier(BaseModule):
 
     Raises:
         ValueError: The file holds another number of categories than ``num_classes`` says, a
-            novel category that the vocabulary does not have, or the temperature is not positive;
-            or a checkpoint is loaded whose words were encoded by another teacher, or which was to
+            novel category that the vocabulary does not have; or a checkpoint is loaded whose words were encoded by another teacher, or which was to
             have a vocabulary and has none, or a damaged one.
     """
 
@@ -61,17 +62,15 @@ class CLIPTextClassifier(BaseModule):
         in_features: int,
         out_features: int,
         text_embeddings: str | None,
-        temperature: float = 0.01,
+        temperature: Positive = 0.01,
         with_background: bool = True,
         mask_novel: bool = True,
         novel_categories: Sequence[str] | None = None,
-        embed_dims: int | None = None,
+        embed_dims: Count | None = None,
         learned_temperature: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg or dict(type='Normal', std=0.01, layer='Linear'))
-        if temperature <= 0:
-            raise ValueError(f'the temperature must be positive, found {temperature}')
         if (text_embeddings is None) != (embed_dims is not None):
             raise ValueError(
                 'name either a text-embedding file in text_embeddings or, where the checkpoint has '

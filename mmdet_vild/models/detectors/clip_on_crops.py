@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import softmax
 
 from mmdet_vild.datasets import original_image, to_original
+from mmdet_vild.options import checked_options
 
 from ..detections import explained_detections
 from ..words import Words
@@ -14,6 +15,7 @@ from .vild import ViLD
 
 
 @MODELS.register_module()
+@checked_options
 class CLIPOnCrops(ViLD):
     """CLIP on cropped regions (ViLD, Sec. 3.1).
 

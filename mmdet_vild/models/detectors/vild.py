@@ -4,6 +4,8 @@ from mmdet.models.detectors import TwoStageDetector
 from mmdet.registry import MODELS
 from torch import Tensor
 
+from mmdet_vild.options import check_option
+
 from ..float32 import give_float32, in_float32
 from ..roi_heads import ViLDRoIHead
 from .open_vocabulary import OpenVocabularyMixin
@@ -22,6 +24,7 @@ class ViLD(OpenVocabularyMixin, TwoStageDetector):
 
     Raises:
         TypeError: The RoI head is not a :class:`ViLDRoIHead`.
+        ValueError: ``with_vocabulary`` is neither True nor False.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -31,6 +34,8 @@ class ViLD(OpenVocabularyMixin, TwoStageDetector):
                 f'the roi_head of {type(self).__name__} must be a ViLDRoIHead, found '
                 f'{type(self.roi_head).__name__}'
             )
+        rivals = self.roi_head.test_cfg and self.roi_head.test_cfg.get('with_vocabulary')
+        check_option(rivals, bool | None, 'with_vocabulary in test_cfg.rcnn')
         if self.with_rpn:
             give_float32(self.rpn_head)
 

@@ -3,12 +3,15 @@
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from ..roi_heads.vild_ensemble_bbox_head import check_ensemble_weight, geometric_mean
+from mmdet_vild.options import Fraction, checked_options
+
+from ..roi_heads import geometric_mean
 from ..words import Words
 from .clip_on_crops import CLIPOnCrops
 
 
 @MODELS.register_module()
+@checked_options
 class ViLDTextCLIP(CLIPOnCrops):
     """ViLD-text + CLIP: the rule of ViLD-ensemble, with the teacher on crops as its image branch.
 
@@ -20,12 +23,10 @@ class ViLDTextCLIP(CLIPOnCrops):
         **kwargs: As :class:`CLIPOnCrops`.
 
     Raises:
-        ValueError: ``ensemble_weight`` is not between 0 and 1, or another teacher encoded the
-            vocabulary.
+        ValueError: Another teacher encoded the vocabulary.
     """
 
-    def __init__(self, ensemble_weight: float = 2 / 3, **kwargs) -> None:
-        check_ensemble_weight(ensemble_weight)
+    def __init__(self, ensemble_weight: Fraction = 2 / 3, **kwargs) -> None:
         super().__init__(**kwargs)
         self.ensemble_weight = ensemble_weight
 

@@ -1,15 +1,20 @@
 """What the detector learns from the teacher's image embeddings."""
 
+from typing import Literal
+
 import torch
 from mmdet.registry import MODELS
 from mmengine.dist import all_reduce
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from mmdet_vild.options import NotNegative, checked_options
+
 from ..words import NORM_EPS
 
 
 @MODELS.register_module()
+@checked_options
 class ViLDImageDistillLoss(nn.Module):
     """L1 distance of region embeddings to the teacher's (ViLD, Eq. 4).
 
@@ -23,14 +28,12 @@ class ViLDImageDistillLoss(nn.Module):
             process, whose averages are averaged then, as mmdet's losses are; a process with few
             regions counts as much as one with many. ``'global'``: those of all processes.
 
-    Raises:
-        ValueError: ``reduce`` is something else.
     """
 
-    def __init__(self, loss_weight: float = 0.5, reduce: str = 'rank') -> None:
+    def __init__(
+        self, loss_weight: NotNegative = 0.5, reduce: Literal['rank', 'global'] = 'rank'
+    ) -> None:
         super().__init__()
-        if reduce not in ('rank', 'global'):
-            raise ValueError(f"reduce must be 'rank' or 'global', found {reduce!r}")
         self.loss_weight = loss_weight
         self.reduce = reduce
 

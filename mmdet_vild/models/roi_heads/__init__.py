@@ -2,7 +2,7 @@
 
 from .lazy_nms_roi_head import LazyNMSRoIHead
 from .vild_bbox_head import ViLDBBoxHead
-from .vild_ensemble_bbox_head import ViLDEnsembleBBoxHead, check_ensemble_weight, geometric_mean
+from .vild_ensemble_bbox_head import ViLDEnsembleBBoxHead, geometric_mean
 from .vild_roi_head import ViLDRoIHead
 
 __all__ = [
@@ -10,6 +10,5 @@ __all__ = [
     'ViLDBBoxHead',
     'ViLDEnsembleBBoxHead',
     'ViLDRoIHead',
-    'check_ensemble_weight',
     'geometric_mean',
 ]

@@ -10,6 +10,8 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.nn.functional import softmax
 
+from mmdet_vild.options import checked_options
+
 from ..classifiers import CLIPTextClassifier
 from ..detections import explained_detections
 from ..words import Words
@@ -31,6 +33,7 @@ class FCNormReLU(nn.Sequential):
 
 
 @MODELS.register_module()
+@checked_options
 class ViLDBBoxHead(ConvFCBBoxHead):
     """Convs and FCs shared by a text classifier and a class-agnostic box (ViLD, Fig. 3).
 

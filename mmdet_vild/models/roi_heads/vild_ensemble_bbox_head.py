@@ -4,14 +4,10 @@ import torch
 from mmdet.registry import MODELS
 from torch import Tensor
 
+from mmdet_vild.options import Fraction, checked_options
+
 from ..words import Words
 from .vild_bbox_head import ViLDBBoxHead
-
-
-def check_ensemble_weight(weight: float) -> None:
-    """Raise a ValueError where lambda is no share."""
-    if not 0 <= weight <= 1:
-        raise ValueError(f'ensemble_weight must be between 0 and 1, found {weight}')
 
 
 def geometric_mean(text: Tensor, image: Tensor, novel: Tensor, weight: float) -> Tensor:
@@ -31,6 +27,7 @@ def geometric_mean(text: Tensor, image: Tensor, novel: Tensor, weight: float) ->
 
 
 @MODELS.register_module()
+@checked_options
 class ViLDEnsembleBBoxHead(ViLDBBoxHead):
     """Two branches with convs, FCs and projections of their own (ViLD, Sec. 3.4).
 
@@ -43,12 +40,10 @@ class ViLDEnsembleBBoxHead(ViLDBBoxHead):
         **kwargs: As :class:`ViLDBBoxHead`; both branches are built from them.
 
     Raises:
-        ValueError: ``ensemble_weight`` is not between 0 and 1, or the text branch has no
-            background.
+        ValueError: The text branch has no background.
     """
 
-    def __init__(self, ensemble_weight: float = 2 / 3, **kwargs) -> None:
-        check_ensemble_weight(ensemble_weight)
+    def __init__(self, ensemble_weight: Fraction = 2 / 3, **kwargs) -> None:
         super().__init__(**kwargs)
         if self.fc_cls.background is None:
             raise ValueError(

@@ -10,6 +10,7 @@ from mmdet.utils import ConfigType, InstanceList
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmdet_vild.options import checked_options
 from mmdet_vild.vocabulary import same_teacher
 
 from .vild_bbox_head import ViLDBBoxHead
@@ -17,6 +18,7 @@ from .vild_ensemble_bbox_head import ViLDEnsembleBBoxHead
 
 
 @MODELS.register_module()
+@checked_options
 class ViLDRoIHead(StandardRoIHead):
     """mmdet's standard RoI head, also taught by the teacher's region embeddings.
 

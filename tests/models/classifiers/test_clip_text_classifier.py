@@ -158,7 +158,7 @@ def test_any_mmdet_bbox_head_takes_it(write_text):
     ('kwargs', 'message'),
     [
         (dict(count=8), r'holds 7 categories.*num_classes=8.*set num_classes to 7'),
-        (dict(temperature=0.0), 'temperature must be positive, found 0.0'),
+        (dict(temperature=0.0), 'temperature of CLIPTextClassifier must be a number above 0'),
     ],
 )
 def test_refuses(write_text, kwargs, message):

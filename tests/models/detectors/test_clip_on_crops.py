@@ -95,7 +95,7 @@ def test_vild_text_clip(detector: SmallDetector, fixed_boxes, monkeypatch, weigh
 
 
 def test_an_impossible_ensemble_weight_is_refused(detector: SmallDetector) -> None:
-    with pytest.raises(ValueError, match='between 0 and 1, found 1.5'):
+    with pytest.raises(ValueError, match='a number from 0 to 1, found 1.5'):
         detector.build(type='ViLDTextCLIP', ensemble_weight=1.5)
 
 

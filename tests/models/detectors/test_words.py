@@ -474,7 +474,9 @@ def test_nothing_to_explain(build, make_sample, images, variant):
 
 @pytest.mark.parametrize('explain', [True, -1, 2.0, 'all'])
 def test_how_many_words_to_name(build, detect, explain):
-    with pytest.raises(ValueError, match=f'number of other words .* found {explain!r}'):
+    with pytest.raises(
+        ValueError, match=f'explain in test_cfg.rcnn must be a whole .* found {explain!r}'
+    ):
         detect(build(explain=explain), ['whale'], of=slice(1))
 
 
