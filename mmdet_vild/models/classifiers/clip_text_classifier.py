@@ -52,9 +52,9 @@ class CLIPTextClassifier(BaseModule):
         novel_categories: Names of the novel categories, where the file's own split is not meant.
 
     Raises:
-        ValueError: The file holds another number of categories than ``num_classes`` says, a
-            novel category that the vocabulary does not have; or a checkpoint is loaded whose words were encoded by another teacher, or which was to
-            have a vocabulary and has none, or a damaged one.
+        ValueError: The file holds another number of categories than ``num_classes`` says, or not
+            a novel category; or a checkpoint is loaded whose words were encoded by another teacher,
+            or which was to have a vocabulary and has none, or a damaged one.
     """
 
     def __init__(
