@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mmdet_vild.embedding_store.repair import damage
 from small_store import killed_at_write, write
 
 from mmdet_vild.embedding_store import EmbeddingRecord, EmbeddingShard, EmbeddingStore
-from mmdet_vild.embedding_store.repair import damage
 
 pytestmark = pytest.mark.onedl
 
