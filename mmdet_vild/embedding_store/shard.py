@@ -89,9 +89,6 @@ class EmbeddingShard:
         """
         path = Path(path)
         lock = lock_for_writing(path)
-        if is_finished(path):
-            lock.release()
-            return cls.create(path.with_stem(f'{path.stem}-more'), header)
         if not path.exists():
             # Complete before it has its name, so that nobody sees a shard without a header.
             partial, content = path.with_suffix('.partial'), json.dumps(header)
@@ -104,6 +101,9 @@ class EmbeddingShard:
             partial.replace(path)
         shard = cls(path)
         shard._lock = lock
+        if is_finished(path):
+            shard.close()
+            return cls.create(path.with_stem(f'{path.stem}-more'), header)
         shard._execute(f'PRAGMA cache_size = {_WRITER_PAGES}')
         return shard
 

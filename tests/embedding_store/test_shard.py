@@ -332,6 +332,10 @@ def test_half_a_record_in_the_file(tmp_path, finish):
     assert file.read_bytes() != before and not shard_module.is_finished(file)
     assert EmbeddingStore(tmp_path).img_ids() == [1, 2] and file.read_bytes() == before
     assert shard_module.is_finished(file) == finish
+    if finish:
+        killed(half_a_transaction, file)
+        write(tmp_path, [3])
+        assert file.read_bytes() == before
 
 
 def test_the_list_of_images_is_read_from_the_index(file):
