@@ -1,33 +1,41 @@
-"""Shows, verifies, repairs, merges or exports a store of the teacher's region embeddings.
+"""Shows, verifies, merges or exports a store of the teacher's region embeddings.
 
     python tools/embedding_store.py show STORE
     python tools/embedding_store.py verify STORE
-    python tools/embedding_store.py repair STORE
     python tools/embedding_store.py merge STORE --out NEW
     python tools/embedding_store.py export STORE --out FOLDER
 
-``verify`` reads every byte and exits with status 1 if anything is damaged. ``repair`` keeps every
-record whose checksum is right in a new file, and the damaged file beside it, renamed; run the
-extraction again to compute what is missing. ``merge`` writes all shards into one file. ``export``
-writes one ``.npz`` an image, with ``boxes``, ``scores``, ``embeddings`` and ``image_size``. All but
-``show`` are refused while an extraction writes to the store, and an extraction while they run.
+``verify`` reads every record and exits with status 1 if anything is damaged: delete the file that
+it names, and run the extraction again, which computes what was in it. ``merge`` writes all shards
+into one file. ``export`` writes one ``.npz`` an image, with ``boxes``, ``scores``, ``embeddings``,
+``weights`` and ``image_size``. All but ``show`` are refused while an extraction writes to a file
+that they read, and it while they run.
 """
 
 import argparse
 import json
+import os
 import sys
-from functools import partial
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from itertools import islice
 from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
 from tqdm import tqdm
 
-from mmdet_vild.embedding_store import EmbeddingStore
-from mmdet_vild.embedding_store.repair import damage, repair
-from mmdet_vild.embedding_store.shard import lock_for_writing, put, unchanging, write_shard
+from mmdet_vild.embedding_store import (
+    DamagedRecordError,
+    EmbeddingRecord,
+    EmbeddingShard,
+    EmbeddingStore,
+)
+from mmdet_vild.embedding_store.shard import discard, img_id_of, is_finished, lock_for_writing
 from mmdet_vild.embedding_store.store import shard_files
 
+#: Records that are written at once.
+BATCH = 32
 #: What file systems take, less the ending.
 MAX_NAME = 255 - len('.partial')
 
@@ -44,12 +52,20 @@ def show(store: EmbeddingStore) -> None:
     print(f'{count} images, {total / 1e9:.3f} GB, {total / max(count, 1):.0f} bytes an image')
 
 
-def existing_files(path: Path) -> list[Path]:
-    """The files of a store, which need not be readable."""
-    files = shard_files(path)
-    if not files:
-        EmbeddingStore(path)  # says what is missing
-    return files
+@contextmanager
+def unchanging(paths: Iterable[Path]) -> Iterator[None]:
+    """Let nobody write to shards while they are read as a whole.
+
+    Who may not write there cannot see to that.
+
+    Raises:
+        BlockingIOError: Another process writes to one.
+    """
+    with ExitStack() as locks:
+        for path in paths:
+            if os.access(path.parent, os.W_OK) and not is_finished(path):
+                locks.callback(lock_for_writing(path).release)
+        yield
 
 
 def verify(path: Path) -> int:
@@ -58,24 +74,29 @@ def verify(path: Path) -> int:
     Returns:
         The number of damages.
     """
-    count, files = 0, existing_files(path)
-    with unchanging(files):
-        for file in files:
-            size = file.stat().st_size / 1e9
-            print(f'{file.name}: its structure first ({size:.1f} GB, in silence), then the records')
-            for line in damage(file, partial(tqdm, desc=file.name, unit=' images')):
-                tqdm.write(line, file=sys.stdout)
-                count += 1
+    count, files = 0, shard_files(path)
+    if not files:
+        EmbeddingStore(path)  # says what is missing
+    for line in (line for file in files for line in damage(file)):
+        tqdm.write(line, file=sys.stdout)
+        count += 1
     print(f'{count} damages found')
     return count
 
 
-def repair_all(path: Path) -> None:
-    """Give each damaged shard a new file with the records that are still right."""
-    for file in tqdm(existing_files(path), desc='repair', unit=' shards'):
-        if (repaired := repair(file)) is not None:
-            kept, backup = repaired
-            tqdm.write(f'{file.name}: {kept} records kept; the old file is {backup}', sys.stdout)
+def damage(path: Path) -> Iterator[str]:
+    """Read a shard as a whole, as a training does; yields a line for each thing that is damaged."""
+    try:
+        shard = EmbeddingShard(path)
+        keys = shard.keys(check=True)
+    except DamagedRecordError as error:
+        yield str(error)
+        return
+    for key in tqdm(keys, desc=path.name, unit=' images'):
+        try:
+            shard.read(key, listed=True)
+        except DamagedRecordError as error:
+            yield str(error)
 
 
 def merge(store: EmbeddingStore, out: Path) -> None:
@@ -83,30 +104,29 @@ def merge(store: EmbeddingStore, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     file = out / 'shard-00000.sqlite'
     unfinished = file.with_suffix('.unfinished')
-    lock = lock_for_writing(file)
-    try:
+    with unchanging([file]):
         if shard_files(out):
             raise ValueError(f'{out} holds a store already; choose another folder')
-        with unchanging(shard.path for shard in store.shards):
-            write_shard(unfinished, store.header, all_records(store))
-        put(unfinished, file)
-    finally:
-        lock.release()
+        discard(file, unfinished)
+        with closing(EmbeddingShard.create(unfinished, store.header)) as shard:
+            records = all_records(store)
+            while batch := list(islice(records, BATCH)):
+                shard.write(batch)
+            shard.finish()
+        unfinished.replace(file)
+        Path(f'{unfinished}.lock').unlink()
 
 
-def all_records(store: EmbeddingStore) -> tqdm:
-    """Every image's id, record and size, with a bar that shows the progress."""
-    return tqdm(store.records(), total=len(store), unit=' images')
+def all_records(
+    store: EmbeddingStore,
+) -> Iterator[tuple[int | str, EmbeddingRecord, tuple[int, int]]]:
+    """Every image's id, record and (height, width), with a bar that shows the progress."""
+    for key, shard in tqdm(store.shard_of(check=True).items(), unit=' images'):
+        yield (img_id_of(key), *shard.read(key, listed=True))
 
 
 def export(store: EmbeddingStore, out: Path) -> None:
     """Write an ``.npz`` file an image, named after its id with ``%2F`` for ``/`` and so on."""
-    with unchanging(shard.path for shard in store.shards):
-        export_unchanging(store, out)
-
-
-def export_unchanging(store: EmbeddingStore, out: Path) -> None:
-    """:func:`export` while nobody writes."""
     names = {
         img_id: quote(str(img_id), safe='', errors='surrogatepass') for img_id in store.img_ids()
     }
@@ -129,21 +149,19 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('action', choices=['show', 'verify', 'repair', 'merge', 'export'])
+    parser.add_argument('action', choices=['show', 'verify', 'merge', 'export'])
     parser.add_argument('store', type=Path)
     parser.add_argument('--out', type=Path, help='for merge and export')
     args = parser.parse_args(argv)
     if (args.out is None) == (args.action in ('merge', 'export')):
         parser.error(f'{args.action} {"needs" if args.out is None else "takes no"} --out')
     try:
-        if args.action == 'verify':
-            sys.exit(1 if verify(args.store) else 0)
-        if args.action == 'repair':
-            repair_all(args.store)
-            return
-        store = EmbeddingStore(args.store)
-        action = {'show': show, 'merge': merge, 'export': export}[args.action]
-        action(store, *([args.out] if args.out else []))
+        with unchanging([] if args.action == 'show' else shard_files(args.store)):
+            if args.action == 'verify':
+                sys.exit(1 if verify(args.store) else 0)
+            store = EmbeddingStore(args.store)
+            action = {'show': show, 'merge': merge, 'export': export}[args.action]
+            action(store, *([args.out] if args.out else []))
     except (OSError, ValueError) as error:
         sys.exit(f'error: {error}')
 

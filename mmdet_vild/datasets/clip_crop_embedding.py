@@ -29,6 +29,7 @@ class CLIPCropEmbedding(BaseTransform):
 
     - distill_bboxes ((n, 4) float32, ``x1, y1, x2, y2`` in network-input pixels)
     - distill_embeddings ((n, D) float16 or float32, as the store has them)
+    - distill_weights ((n,) float32, how much each row counts)
     - distill_teacher (str, identity of the teacher)
     - distill_frame (what the boxes were projected through, for ``PackViLDInputs`` to check)
 
@@ -91,6 +92,7 @@ class CLIPCropEmbedding(BaseTransform):
         rows = self._choose(np.flatnonzero(keep), record.scores)
         results['distill_bboxes'] = boxes[rows].astype(np.float32)
         results['distill_embeddings'] = record.embeddings[rows]
+        results['distill_weights'] = record.weights[rows].astype(np.float32)
         results['distill_teacher'] = self.store.teacher
         results['distill_frame'] = frame_of(results)
         return results

@@ -19,8 +19,8 @@ class PackViLDInputs(PackDetInputs):
     """``PackDetInputs`` that also packs what ``CLIPCropEmbedding`` attached, if it did.
 
     The regions become ``data_sample.distill_instances``: an ``InstanceData`` with ``bboxes``
-    (n, 4) and ``embeddings`` (n, D), as the store has them (float16 takes half as long to come
-    from a worker), and the meta key ``teacher``.
+    (n, 4), ``embeddings`` (n, D), as the store has them (float16 takes half as long to come from a
+    worker), ``weights`` (n,) float32, and the meta key ``teacher``.
 
     Args:
         meta_keys: Keys of the results that become meta information of the sample, those which
@@ -58,6 +58,7 @@ class PackViLDInputs(PackDetInputs):
             packed['data_samples'].distill_instances = InstanceData(
                 bboxes=torch.from_numpy(results['distill_bboxes']),
                 embeddings=torch.from_numpy(results['distill_embeddings']),
+                weights=torch.from_numpy(results['distill_weights']),
                 metainfo={'teacher': results['distill_teacher']},
             )
         return packed

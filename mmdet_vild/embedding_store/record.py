@@ -13,11 +13,18 @@ class EmbeddingRecord:
         boxes: (n, 4) float32, ``x1, y1, x2, y2`` in pixels of the original image.
         scores: (n,) float32, objectness.
         embeddings: (n, D) float16 or float32, L2-normalised.
+        weights: (n,) float32, finite and at least 0: how much each region counts in a loss. 1 each
+            where left out, and in stores of version 1.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
     embeddings: np.ndarray
+    weights: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.weights is None:
+            self.weights = np.ones_like(self.scores, np.float32)
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -30,40 +37,53 @@ class EmbeddingRecord:
             embed_dims: Expected width D.
 
         Raises:
-            ValueError: The arrays have other shapes, or hold NaN or infinity.
+            ValueError: The arrays have other shapes, or hold NaN or infinity, or a weight is
+                negative.
         """
-        found = [array.shape for array in (self.boxes, self.scores, self.embeddings)]
+        found = {name: array.shape for name, array in vars(self).items()}
         n = len(self.boxes) if self.boxes.ndim else 0
-        expected = [(n, 4), (n,), (n, embed_dims)]
+        expected = dict(boxes=(n, 4), scores=(n,), embeddings=(n, embed_dims), weights=(n,))
         if found != expected:
             raise ValueError(
-                f'{where}: expected boxes, scores and embeddings of shapes {expected}, found '
-                f'{found}; were they made by another teacher?'
+                f'{where}: expected the shapes {expected}, found {found}; were they made by '
+                'another teacher?'
             )
-        for name in ('boxes', 'scores', 'embeddings'):
-            if not np.isfinite(getattr(self, name)).all():
+        for name, array in vars(self).items():
+            if not np.isfinite(array).all():
                 raise ValueError(f'{where}: the {name} hold NaN or infinity')
+        if (self.weights < 0).any():
+            raise ValueError(f'{where}: a weight is {self.weights.min()}; expected at least 0')
 
-    def to_bytes(self) -> bytes:
-        """Boxes and scores as float32, embeddings as float16, in descending order of scores."""
-        order = np.argsort(-self.scores, kind='stable')
-        return b''.join(
-            np.ascontiguousarray(array[order], dtype).tobytes()
-            for array, dtype in (
-                (self.boxes, '<f4'),
-                (self.scores, '<f4'),
-                (self.embeddings, '<f2'),
+    def to_bytes(self, version: int = 2) -> bytes:
+        """Embeddings as float16, all else as float32, in descending order of scores.
+
+        Args:
+            version: Of the store; version 1 has no weights.
+
+        Raises:
+            ValueError: Version 1 cannot hold the weights.
+        """
+        arrays = [(self.boxes, '<f4'), (self.scores, '<f4'), (self.embeddings, '<f2')]
+        if version > 1:
+            arrays.insert(2, (self.weights, '<f4'))
+        elif (self.weights != 1).any():
+            raise ValueError(
+                'a store of version 1 cannot hold weights other than 1; write into a new folder'
             )
-        )
+        order = np.argsort(-self.scores, kind='stable')
+        return b''.join(np.ascontiguousarray(a[order], dtype).tobytes() for a, dtype in arrays)
 
     @classmethod
-    def from_bytes(cls, data: bytes, num_regions: int, embed_dims: int) -> 'EmbeddingRecord':
+    def from_bytes(
+        cls, data: bytes, num_regions: int, embed_dims: int, version: int = 2
+    ) -> 'EmbeddingRecord':
         """The inverse of :meth:`to_bytes`; the arrays are views of ``data``.
 
         Raises:
             ValueError: ``data`` has another length.
         """
-        n, head = num_regions, 20 * num_regions
+        n = num_regions
+        head = (24 if version > 1 else 20) * n
         if len(data) != head + 2 * n * embed_dims:
             raise ValueError(
                 f'expected {head + 2 * n * embed_dims} bytes for {n} regions of width '
@@ -73,4 +93,5 @@ class EmbeddingRecord:
             np.frombuffer(data, '<f4', 4 * n).reshape(n, 4),
             np.frombuffer(data, '<f4', n, 16 * n),
             np.frombuffer(data, '<f2', n * embed_dims, head).reshape(n, embed_dims),
+            np.frombuffer(data, '<f4', n, 20 * n) if version > 1 else None,
         )

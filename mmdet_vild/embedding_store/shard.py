@@ -6,16 +6,14 @@ import os
 import sqlite3
 import struct
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
 import xxhash
 from filelock import FileLock, Timeout
-from mmengine.logging import MMLogger
 
 from .record import EmbeddingRecord
 
@@ -23,19 +21,11 @@ from .record import EmbeddingRecord
 #: waste little of the last page.
 PAGE_SIZE = 16384
 #: Seconds that a reader waits for a writer's commit, which takes milliseconds, and a writer for
-#: readers, before it says so and goes on waiting.
-BUSY_TIMEOUT = 60.0
-#: Records that are read or written at once where all of them are.
-BATCH = 32
+#: whoever keeps the file locked.
+BUSY_TIMEOUT = 600.0
 #: Pages that SQLite keeps in memory. Of several files, more of them than these would not fit into
 #: the processor's cache, which makes reads a fifth slower; a writer keeps what it will commit.
 _READER_PAGES, _WRITER_PAGES = 16, 125
-#: The columns of a record, as :func:`decode` takes them.
-COLUMNS = 'image, regions, height, width, checksum, data'
-#: What SQLite keeps beside a file, and takes for part of the next file of that name.
-_BESIDE = ('-journal', '-wal', '-shm')
-#: What errors of SQLite that have nothing to do with the content of the file say.
-_NO_DAMAGE = ('locked', 'I/O error', 'unable to open', 'readonly')
 _SCHEMA = """
 CREATE TABLE header (content TEXT NOT NULL, checksum INTEGER NOT NULL);
 CREATE TABLE records (
@@ -44,13 +34,13 @@ CREATE TABLE records (
 );
 """
 _TABLES = {statement.strip() for statement in _SCHEMA.split(';')} - {''}
-#: With this the journal of a transaction ends that changed several databases (SQLite,
-#: ``src/pager.c``). Rolling it back deletes the file that it names.
+#: The ``user_version`` of a file that never changes again, which SQLite keeps in bytes 60 to 63.
+_FINISHED = 1
+#: With this a journal ends that, rolled back, deletes the file it names (SQLite's ``pager.c``).
 _SUPER_JOURNAL = bytes.fromhex('d9d505f920a163d7')
-#: What every message of damage ends with.
-REMEDY = (
-    'tools/embedding_store.py repair removes what is damaged, and the extraction computes it again'
-)
+#: What content raises that is not what was written.
+_WRONG = (ValueError, TypeError, AttributeError, RecursionError, struct.error)
+_REMEDY = 'delete this file and run the extraction again, which embeds its images alone'
 
 
 class DamagedRecordError(ValueError):
@@ -62,14 +52,15 @@ class EmbeddingShard:
 
     Any number of processes may read it, also while one writes. A record is there as a whole or
     not at all, whenever the writer is killed or the disk is full: SQLite's transactions see to
-    that. Each record has a checksum, of its image and its size too.
+    that. Each record has a checksum, of its image and its size too. A finished file never changes
+    again, and is read without locks.
 
     Args:
         path: The file. It must exist; see :meth:`create`.
 
     Raises:
-        DamagedRecordError: It is no file of an embedding store, or damaged.
-        OSError: It cannot be read.
+        DamagedRecordError: It is no file of an embedding store, or damaged; also by each method.
+        OSError: It cannot be read, or written; also by each method.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -79,14 +70,14 @@ class EmbeddingShard:
         self._lock: FileLock | None = None
         with reporting(self.path, 'its header'):
             #: dict: What the records are; see :meth:`EmbeddingStore.create`.
-            self.header = read_header(self._connected())
+            self.header = _read_header(self._connected())
 
     @classmethod
     def create(cls, path: str | Path, header: dict) -> 'EmbeddingShard':
         """Open a shard for writing, a new one or one that was begun earlier.
 
         Args:
-            path: The file.
+            path: The file. Where it is finished, another one beside it is opened.
             header: What the records are, as JSON can hold it. A shard that was begun keeps its
                 own, which the caller compares.
 
@@ -100,24 +91,32 @@ class EmbeddingShard:
         lock = lock_for_writing(path)
         if not path.exists():
             # Complete before it has its name, so that nobody sees a shard without a header.
-            partial = path.with_suffix('.partial')
-            remove(partial)
-            content = json.dumps(header)
+            partial, content = path.with_suffix('.partial'), json.dumps(header)
+            discard(partial, path)
             with reporting(path, 'its header'), closing(sqlite3.connect(partial)) as connection:
-                connection.execute(f'PRAGMA page_size = {PAGE_SIZE}')
-                connection.executescript(_SCHEMA)
-                row = (content, checksum(content))
-                connection.execute('INSERT INTO header VALUES (?, ?)', row)
-                connection.commit()
-            put(partial, path)
+                connection.executescript(f'PRAGMA page_size = {PAGE_SIZE}; {_SCHEMA}')
+                with connection:
+                    row = (content, checksum(content))
+                    connection.execute('INSERT INTO header VALUES (?, ?)', row)
+            partial.replace(path)
         shard = cls(path)
         shard._lock = lock
+        if is_finished(path):
+            shard.close()
+            return cls.create(path.with_stem(f'{path.stem}-more'), header)
         shard._execute(f'PRAGMA cache_size = {_WRITER_PAGES}')
         return shard
 
+    def finish(self) -> None:
+        """Close the file for ever, if there is a record in it."""
+        if self._lock is not None and len(self):
+            with reporting(self.path, 'its end'):
+                self._execute(f'PRAGMA user_version = {_FINISHED}')
+        self.close()
+
     def close(self) -> None:
         """Close the file, and let others write to it."""
-        connection = self._connections.pop(_process_and_thread(), None)
+        connection = self._connections.pop((os.getpid(), threading.get_ident()), None)
         if connection is not None:
             connection.close()
         if self._lock is not None:
@@ -131,10 +130,7 @@ class EmbeddingShard:
             records: For each image its id, its record and the (height, width) of the image.
                 An image that has a record is given the new one.
 
-        Waits for whoever reads the file as a whole, and says so in the log.
-
         Raises:
-            OSError: The disk is full, or the file cannot be written.
             ValueError: A record does not fit the store.
         """
         if self._lock is None:
@@ -142,124 +138,72 @@ class EmbeddingShard:
         rows = []
         for img_id, record, image_size in records:
             record.check(f'the embeddings of image {img_id!r}', self.header['embed_dims'])
-            key, data = key_of(img_id), record.to_bytes()
-            img_id_of(key)
+            key, data = key_of(img_id), record.to_bytes(self.header['version'])
+            img_id_of(key)  # refuses what is none
             numbers = (len(record), *map(int, image_size[:2]))
             rows.append((key, *numbers, checksum(key, data, *numbers), data))
-        with reporting(self.path, 'a record'):
-            while not self._insert(rows):
-                MMLogger.get_current_instance().warning(
-                    '%s: somebody has been reading it as a whole for %d seconds; writing waits '
-                    'until they are done',
-                    *(self.path, BUSY_TIMEOUT),
-                )
+        with reporting(self.path, 'a record'), self._connected() as connection:
+            connection.executemany(
+                'INSERT OR REPLACE INTO records (image, regions, height, width, checksum, data) '
+                'VALUES (?, ?, ?, ?, ?, ?)',
+                rows,
+            )
 
-    def _insert(self, rows: list[tuple]) -> bool:
-        """Whether the rows are written: all, or none because somebody reads."""
-        connection = self._connected()
-        try:
-            with connection:
-                connection.executemany(
-                    f'INSERT OR REPLACE INTO records ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)', rows
-                )
-        except sqlite3.OperationalError as error:
-            if str(error) != 'database is locked':
-                raise
-            return False
-        return True
-
-    def read(self, img_id: int | str) -> tuple[EmbeddingRecord, tuple[int, int]] | None:
+    def read(
+        self, key: str, listed: bool = False
+    ) -> tuple[EmbeddingRecord, tuple[int, int]] | None:
         """Read the record of an image.
+
+        Args:
+            key: The :func:`key_of` the image.
+            listed: Whether it is one of :meth:`keys`, and none is damage.
 
         Returns:
             The record and the (height, width) of its image; None if the shard has none.
-
-        Raises:
-            DamagedRecordError: Its bytes are not those that were written.
         """
-        with reporting(self.path, f'the embeddings of image {img_id!r}'):
-            key, statement = key_of(img_id), f'SELECT {COLUMNS} FROM records WHERE image = ?'
+        with reporting(self.path, f'the embeddings of image {key[:200]}'):
+            columns = 'regions, height, width, checksum, data'
+            statement = f'SELECT {columns} FROM records WHERE image = ?'
             row = self._execute(statement, (key,)).fetchone()
-            if row is None:
+            if row is None and not listed:
                 return None
-            found, *record = decode(row, self.header['embed_dims'])
-            if found != key:
-                raise ValueError(f'the index leads to the record of image {found[:200]}')
-            return tuple(record)
+            if row is None:
+                raise ValueError('the record is lost')
+            regions, height, width, expected, data = row
+            if checksum(key, data, regions, height, width) != expected:
+                raise ValueError('the checksum differs')
+            dims, version = self.header['embed_dims'], self.header['version']
+            return EmbeddingRecord.from_bytes(data, regions, dims, version), (height, width)
 
-    def records(self) -> Iterator[tuple[int | str, EmbeddingRecord, tuple[int, int]]]:
-        """Every record, in the order they were written; they keep no writer waiting.
+    def keys(self, check: bool = False) -> list[str]:
+        """The :func:`key_of` each image that has a record, in the order they were written.
 
-        Yields:
-            As :meth:`write` takes them: id, record, and the (height, width) of the image.
+        From the index alone, by which :meth:`read` finds them: the records are the whole file.
 
-        Raises:
-            DamagedRecordError: One is damaged or lost.
-        """
-        listed = self.numbers()
-        number, last = -(2**63), max(listed.values(), default=0)
-        while rows := self._rows(number, last):
-            for number, *row in rows:
-                with reporting(self.path, f'the embeddings of image {str(row[0])[:200]}'):
-                    key, *record = decode(row, self.header['embed_dims'])
-                    if listed.pop(key, None) != number:
-                        raise ValueError('the index does not lead to the record')
-                yield (img_id_of(key), *record)
-        if lost := [key for key, _ in listed.items() & self.numbers().items()]:
-            raise DamagedRecordError(
-                f'{self.path}: {len(lost)} records are lost, such as that of image '
-                f'{str(lost[0])[:200]}; {REMEDY}'
-            )
-
-    def _rows(self, after: int, last: int) -> list[tuple]:
-        statement = (
-            f'SELECT number, {COLUMNS} FROM records WHERE number > ? AND number <= ? '
-            'ORDER BY number LIMIT ?'
-        )
-        with reporting(self.path, 'its records'):
-            return self._execute(statement, (after, last, BATCH)).fetchall()
-
-    def numbers(self) -> dict[str, int]:
-        """The :func:`key_of` each image that has a record, and the record's number.
-
-        In the order they were written; of a damaged file, names may be among them that are of no
-        image. Read from the index alone, as :meth:`read` finds them: reading the records would
-        read the whole file.
-
-        Raises:
-            DamagedRecordError: The file is damaged.
+        Args:
+            check: Whether to count the records too, which reads many pages of the file, and to
+                refuse names of no image.
         """
         with reporting(self.path, 'its list of images'):
             rows = self._execute('SELECT number, image FROM records').fetchall()
-            return {key: number for number, key in sorted(rows)}
-
-    def img_ids(self) -> list[int | str]:
-        """The images that have a record, in the order they were written.
-
-        Raises:
-            DamagedRecordError: The file is damaged.
-        """
-        keys = self.numbers()
-        with reporting(self.path, 'its list of images'):
-            return list(map(img_id_of, keys))
-
-    def __contains__(self, img_id: int | str) -> bool:
-        with reporting(self.path, f'image {img_id!r}'):
-            found = self._execute('SELECT 1 FROM records WHERE image = ?', (key_of(img_id),))
-            return found.fetchone() is not None
+            keys = [key for _, key in sorted(rows)]
+            if check:
+                count = self._execute('SELECT count(*) FROM records NOT INDEXED').fetchone()[0]
+                named = {key for key in keys if img_id_of(key) is not None}
+                if count != len(named):
+                    raise ValueError(f'it names {len(named)} of {count} images')
+            return keys
 
     def __len__(self) -> int:
-        with reporting(self.path, 'its number of images'):
-            return self._execute('SELECT count(*) FROM records').fetchone()[0]
+        return len(self.keys())
 
     def _execute(self, statement: str, values: tuple = ()) -> sqlite3.Cursor:
         return self._connected().execute(statement, values)
 
     def _connected(self) -> sqlite3.Connection:
-        key = _process_and_thread()
+        key = os.getpid(), threading.get_ident()
         if key not in self._connections:
-            self._connections[key] = connect(self.path)
-            self._connections[key].execute(f'PRAGMA cache_size = {_READER_PAGES}')
+            self._connections[key] = _connect(self.path)
         return self._connections[key]
 
     def __getstate__(self) -> dict:
@@ -267,109 +211,57 @@ class EmbeddingShard:
         return {**self.__dict__, '_connections': {}, '_lock': None}
 
 
-def write_shard(
-    path: Path, header: dict, records: Iterable[tuple[int | str, EmbeddingRecord, tuple]]
-) -> int:
-    """Write a new shard as a whole, in place of what an interrupted attempt left.
+def is_finished(path: Path) -> bool:
+    """Whether a shard never changes again.
 
-    Args:
-        path: The file. Nobody else may write to it: the caller has the lock of the name that it
-            will be given by :func:`put`.
-        header: What the records are.
-        records: They, as :meth:`EmbeddingShard.write` takes them.
-
-    Returns:
-        The number of records.
+    Not if a journal is beside it: whoever finished it was killed meanwhile.
     """
-    remove(path)
-    records, count = iter(records), 0
-    with closing(EmbeddingShard.create(path, header)) as shard:
-        while batch := list(islice(records, BATCH)):
-            shard.write(batch)
-            count += len(batch)
-    Path(f'{path}.lock').unlink(missing_ok=True)
-    return count
+    if not path.exists():
+        return False
+    with open(path, 'rb') as file:
+        mark = file.read(64)[60:]
+    return mark == _FINISHED.to_bytes(4, 'big') and not _journal(path).exists()
 
 
-def remove(path: Path) -> None:
-    """Delete a database, and what a killed writer left beside it."""
-    for suffix in ('', *_BESIDE):
-        Path(f'{path}{suffix}').unlink(missing_ok=True)
-
-
-def put(fresh: Path, path: Path) -> None:
-    """Give a new database the name of another one, or of one that is gone.
-
-    Without what a killed writer left beside that one, or SQLite rolls it back into the new one.
-    """
-    for suffix in _BESIDE:
-        Path(f'{path}{suffix}').unlink(missing_ok=True)
-    fresh.replace(path)
-
-
-def connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path) -> sqlite3.Connection:
     """A connection that creates no file.
 
-    Who may write must be let: what a killed writer left is rolled back by the next reader.
+    To a file that may change it locks for a moment with each read, and rolls back what a killed
+    writer left, for which it must be let write.
 
     Raises:
-        ValueError: Rolling back would delete another file.
+        OSError: Rolling back would delete another file.
     """
-    journal = Path(f'{path}-journal')
-    if _end(journal, len(_SUPER_JOURNAL)) == _SUPER_JOURNAL:
-        raise ValueError(
-            f'{journal} names another file, as no writer here does; delete the journal'
-        )
-    uri = f'file:{quote(str(path.absolute()))}?mode={"rw" if _may_write(path) else "ro"}'
+    mode = 'ro&immutable=1' if is_finished(path) else 'rw'
+    with suppress(FileNotFoundError), open(_journal(path), 'rb') as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - len(_SUPER_JOURNAL)))
+        if file.read() == _SUPER_JOURNAL:
+            raise OSError(
+                f'{_journal(path)} names another file, as no writer here does; delete the journal'
+            )
+    uri = f'file:{quote(str(path.absolute()))}?mode={mode}'
     connection = sqlite3.connect(uri, BUSY_TIMEOUT, uri=True)
     # Halves the time of a read. SQLite maps 2 GB of a file at most and reads the rest.
     connection.execute('PRAGMA mmap_size = 2147418112')
+    connection.execute(f'PRAGMA cache_size = {_READER_PAGES}')
     return connection
 
 
-def _may_write(path: Path) -> bool:
-    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
-
-
-def _end(path: Path, size: int) -> bytes:
-    """The last bytes of a file, none of which there are if it is gone."""
-    try:
-        with open(path, 'rb') as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - size))
-            return file.read()
-    except FileNotFoundError:  # a writer has committed
-        return b''
-
-
-def read_header(connection: sqlite3.Connection) -> dict:
-    """What the records of a shard are.
-
-    Raises:
-        sqlite3.Error, ValueError, TypeError, RecursionError: It is damaged.
-    """
-    check_tables(connection)
+def _read_header(connection: sqlite3.Connection) -> dict:
+    """What the records of a shard are, if it has only tables: reading a view could run anything."""
+    rows = connection.execute('SELECT sql FROM sqlite_master WHERE sql IS NOT NULL').fetchall()
+    if others := {row[0] for row in rows} - _TABLES:
+        raise ValueError(f'it holds what no embedding store does: {str(min(others))[:200]}')
     ((content, found),) = connection.execute('SELECT content, checksum FROM header').fetchall()
     if checksum(content) != found:
         raise ValueError('the checksum differs')
     header = json.loads(content)
-    kinds = {'teacher': str, 'embed_dims': int, 'dataset': dict}
+    kinds = {'teacher': str, 'embed_dims': int, 'dataset': dict, 'version': int}
     if not isinstance(header, dict) or {k: type(header.get(k)) for k in kinds} != kinds:
         raise ValueError(f'it is {content[:200]!r}; expected an object with {list(kinds)}')
     if header['embed_dims'] < 1:
         raise ValueError(f'embed_dims is {header["embed_dims"]}')
     return header
-
-
-def check_tables(connection: sqlite3.Connection) -> None:
-    """Refuse a database that holds more than tables: reading a view can run any query in it.
-
-    Raises:
-        ValueError: There is something else than the tables of a shard.
-    """
-    rows = connection.execute('SELECT sql FROM sqlite_master WHERE sql IS NOT NULL').fetchall()
-    others = {row[0] for row in rows} - _TABLES
-    if others:
-        raise ValueError(f'it holds what no embedding store does: {str(min(others))[:200]}')
 
 
 def lock_for_writing(path: Path) -> FileLock:
@@ -391,49 +283,22 @@ def lock_for_writing(path: Path) -> FileLock:
     return lock
 
 
-@contextmanager
-def unchanging(paths: Iterable[Path]) -> Iterator[None]:
-    """Let nobody write to shards while they are read as a whole.
-
-    Who may not write there cannot see to that; a writer waits for such a reader.
-
-    Raises:
-        BlockingIOError: Another process writes to one.
-    """
-    with ExitStack() as locks:
-        for path in filter(_may_write, paths):
-            locks.callback(lock_for_writing(path).release)
-        yield
+def _journal(path: Path) -> Path:
+    return Path(f'{path}-journal')
 
 
-def decode(row: Sequence, embed_dims: int) -> tuple[str, EmbeddingRecord, tuple[int, int]]:
-    """The ``COLUMNS`` of a record as its key, itself and the (height, width) of its image.
-
-    Raises:
-        ValueError, TypeError, RecursionError: They are not what was written.
-    """
-    key, regions, height, width, found, data = row
-    if checksum(key, data, regions, height, width) != found:
-        raise ValueError('the checksum differs')
-    img_id_of(key)
-    return key, EmbeddingRecord.from_bytes(data, regions, embed_dims), (height, width)
+def discard(*paths: Path) -> None:
+    """Delete shards, and their journals, which would be rolled back into others of the name."""
+    for path in paths:
+        _journal(path).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
 def checksum(text: str, data: bytes = b'', *numbers: int) -> int:
-    """64 bits that change with everything given.
-
-    Raises:
-        ValueError: Something is of another type, or too large for SQLite.
-    """
-    if not isinstance(text, str) or not isinstance(data, bytes):
-        raise ValueError(f'expected a text and bytes, found {type(text)} and {type(data)}')
-    try:
-        packed = struct.pack(f'<{len(numbers)}q', *numbers)
-    except struct.error as error:
-        raise ValueError(f'expected whole numbers, found {numbers}') from error
-    digest = xxhash.xxh3_64()
-    for part in (text.encode('utf-8', 'surrogatepass'), packed, data):
-        digest.update(part)
+    """64 bits that change with everything given."""
+    digest = xxhash.xxh3_64(text.encode('utf-8', 'surrogatepass'))
+    digest.update(struct.pack(f'<{len(numbers)}q', *numbers))
+    digest.update(data)
     return digest.intdigest() - 2**63  # SQLite's integers are signed
 
 
@@ -446,27 +311,19 @@ def reporting(path: Path, what: str) -> Iterator[None]:
         message = str(error)
         if 'is full' in message:
             raise OSError(
-                errno.ENOSPC,
-                'the disk is full; what was written before is kept, so make room and run the '
-                'same command again',
-                str(path),
+                f'{path}: the disk is full; what was written before is kept, so make room and run '
+                'the same command again'
             ) from error
         if 'readonly' in message:
-            raise OSError(
-                errno.EACCES,
-                'a writer was killed here, and what it left must be rolled back, which needs '
-                'permission to write',
-                str(path),
+            raise PermissionError(
+                f'{path}: a writer was killed here, and what it left must be rolled back, which '
+                'needs permission to write'
             ) from error
-        if any(part in message for part in _NO_DAMAGE):
+        if any(part in message for part in ('locked', 'I/O error', 'unable to open')):
             raise OSError(f'{path}: {what}: {message}') from error
-        raise DamagedRecordError(f'{path}: {what}: {message}; {REMEDY}') from error
-    except (ValueError, TypeError, RecursionError) as error:
-        raise DamagedRecordError(f'{path}: {what}: {error}; {REMEDY}') from error
-
-
-def _process_and_thread() -> tuple[int, int]:
-    return os.getpid(), threading.get_ident()
+        raise DamagedRecordError(f'{path}: {what}: {message}; {_REMEDY}') from error
+    except _WRONG as error:
+        raise DamagedRecordError(f'{path}: {what}: {error}; {_REMEDY}') from error
 
 
 def key_of(img_id: int | str) -> str:

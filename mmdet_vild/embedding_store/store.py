@@ -1,7 +1,6 @@
 """Teacher embeddings of image regions on disk: a folder of shards, one record an image."""
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from mmdet.registry import TASK_UTILS
 from mmengine import fileio
 
 from .record import EmbeddingRecord
-from .shard import REMEDY, DamagedRecordError, EmbeddingShard, img_id_of, key_of, reporting
+from .shard import EmbeddingShard, img_id_of, key_of, reporting
 
 
 class MissingRecordError(FileNotFoundError):
@@ -33,7 +32,8 @@ class EmbeddingStore:
     """
 
     FORMAT = 'mmdet_vild.embedding_store'
-    VERSION = 1
+    #: What is written is of the last one; version 1 has no weights.
+    VERSIONS = (1, 2)
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -44,31 +44,26 @@ class EmbeddingStore:
                 'a region-embedding extractor with EmbeddingStoreWriter as its evaluator'
             )
         self.shards = [EmbeddingShard(file) for file in files]
-        self._shard_of: dict[str, EmbeddingShard] | None = None
+        self._shard_of: dict[str, EmbeddingShard] = {}
         #: dict: What the embeddings are; see :meth:`create`.
         self.header = self.shards[0].header
+        #: str: Identity of the teacher, ``name@hash``.
+        self.teacher: str = self.header['teacher']
+        #: int: Width D of the embeddings.
+        self.embed_dims: int = self.header['embed_dims']
         for shard in self.shards:
-            found = (shard.header.get('format'), shard.header.get('version'))
-            if found != (self.FORMAT, self.VERSION):
+            form, version = shard.header.get('format'), shard.header['version']
+            if form != self.FORMAT or version not in self.VERSIONS:
                 raise ValueError(
-                    f'{shard.path} has format {found[0]!r} version {found[1]!r}, but this release '
-                    f'reads {self.FORMAT!r} version {self.VERSION}; extract the embeddings again'
+                    f'{shard.path} has format {form!r} version {version!r}, but this release '
+                    f'reads {self.FORMAT!r} of the versions {self.VERSIONS}; extract the '
+                    'embeddings again'
                 )
             if differences := header_differences(self.header, shard.header):
                 raise ValueError(
                     f'{shard.path.name} in {path} is of another store than {files[0].name}: '
                     f'{differences}; move it elsewhere'
                 )
-
-    @property
-    def teacher(self) -> str:
-        """str: Identity of the teacher, ``name@hash``."""
-        return self.header['teacher']
-
-    @property
-    def embed_dims(self) -> int:
-        """int: Width D of the embeddings."""
-        return self.header['embed_dims']
 
     @classmethod
     def create(
@@ -77,14 +72,11 @@ class EmbeddingStore:
         """Open a shard for writing; another process may write another one.
 
         Args:
-            path: The folder. It may hold what an earlier run wrote.
+            path: The folder. It may hold what an earlier run wrote, whose version is kept.
             source: How the embeddings come about: ``teacher`` (its identity), ``embed_dims``,
                 and whatever else must be the same throughout a store, as JSON can hold it.
             dataset: Which images they are of, as :func:`dataset_fingerprint` tells it.
             shard: Number of the shard, such as the rank of the process.
-
-        Returns:
-            The shard.
 
         Raises:
             BlockingIOError: Another process writes to this shard.
@@ -92,10 +84,12 @@ class EmbeddingStore:
         """
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
-        form = {'format': cls.FORMAT, 'version': cls.VERSION, 'dtype': 'float16'}
+        form = {'format': cls.FORMAT, 'version': cls.VERSIONS[-1], 'dtype': 'float16'}
         header = {**form, **source, 'dataset': dataset}
-        for file in shard_files(folder):
-            if differences := header_differences(EmbeddingShard(file).header, header):
+        if shard_files(folder):
+            begun = cls(folder).header
+            header['version'] = begun['version']
+            if differences := header_differences(begun, header):
                 raise ValueError(
                     f'the embedding store at {path} was begun differently: {differences}; choose '
                     'another folder or delete this one'
@@ -115,59 +109,48 @@ class EmbeddingStore:
             MissingRecordError: The store lacks the image.
             ValueError: The record is damaged or belongs to an image of another size.
         """
-        img_id = results['img_id']
-        found = self._find(img_id)
+        img_id, size = results['img_id'], tuple(results['ori_shape'][:2])
+        found = self._find(key_of(img_id))
         if found is None:
             raise MissingRecordError(
                 f'the embedding store at {self.path} has no record of image {img_id!r} '
                 f'({results.get("img_path")}); extract the embeddings of every training image'
             )
         record, image_size = found
-        if image_size != tuple(results['ori_shape'][:2]):
+        if image_size != size:
             raise ValueError(
                 f'the embeddings of image {img_id!r} in {self.path} were computed on an image of '
-                f'(height, width) {image_size}, but the one loaded has '
-                f'{tuple(results["ori_shape"][:2])}; does the store belong to other images? '
-                'Extract the embeddings again'
+                f'(height, width) {image_size}, but the one loaded has {size}; does the store '
+                'belong to other images? Extract the embeddings again'
             )
         return record
 
-    def _find(self, img_id: int | str) -> tuple[EmbeddingRecord, tuple[int, int]] | None:
+    def _find(self, key: str) -> tuple[EmbeddingRecord, tuple[int, int]] | None:
         """The record of an image and the image's size, from the first shard that has one."""
-        key = key_of(img_id)
-        shard_of = self._list() if self._shard_of is None else self._shard_of
-        if (shard := shard_of.get(key)) is not None:
-            if (found := shard.read(img_id)) is None:
-                raise DamagedRecordError(
-                    f'{shard.path} lists image {img_id!r}, but its record cannot be found; {REMEDY}'
-                )
-            return found
+        shard_of = self._shard_of or self.shard_of()  # asking every shard takes longer
+        if key in shard_of:
+            return shard_of[key].read(key, listed=True)
         for shard in self.shards:  # written since, or not at all
-            if (found := shard.read(img_id)) is not None:
+            if (found := shard.read(key)) is not None:
                 shard_of[key] = shard
                 return found
         return None
 
-    def _list(self) -> dict[str, EmbeddingShard]:
-        """The key of every image, and where it is: asking every shard takes longer."""
+    def shard_of(self, check: bool = False) -> dict[str, EmbeddingShard]:
+        """The :func:`key_of` every image that has a record, and where that is.
+
+        Args:
+            check: As :meth:`EmbeddingShard.keys`.
+
+        Raises:
+            DamagedRecordError: A shard is damaged.
+        """
         shard_of = {}
         for shard in self.shards:
-            for key in shard.numbers():
+            for key in shard.keys(check):
                 shard_of.setdefault(key, shard)
         self._shard_of = shard_of
         return shard_of
-
-    def records(self) -> Iterator[tuple[int | str, EmbeddingRecord, tuple[int, int]]]:
-        """The id, the record and the (height, width) of every image, each once.
-
-        Raises:
-            DamagedRecordError: A record is damaged or lost.
-        """
-        shard_of = self._list()
-        for shard in self.shards:
-            for img_id, *found in shard.records():
-                if shard_of.get(key_of(img_id), shard) is shard:
-                    yield (img_id, *found)
 
     def img_ids(self) -> list[int | str]:
         """The images that have a record, each once.
@@ -175,15 +158,14 @@ class EmbeddingStore:
         Raises:
             DamagedRecordError: A shard is damaged.
         """
-        keys = self._list()
-        with reporting(self.path, 'its list of images'):
-            return list(map(img_id_of, keys))
-
-    def __contains__(self, img_id: int | str) -> bool:
-        return any(img_id in shard for shard in self.shards)
+        img_ids = []
+        for key, shard in self.shard_of().items():
+            with reporting(shard.path, 'its list of images'):
+                img_ids.append(img_id_of(key))
+        return img_ids
 
     def __len__(self) -> int:
-        return len(self._list())
+        return len(self.shard_of())
 
     def check_dataset(self, ann_file: str, backend_args: dict | None = None) -> None:
         """Refuse another annotation file than the one the embeddings were extracted for.

@@ -120,7 +120,7 @@ class EmbeddingStoreWriter(BaseMetric):
         self._unreadable.clear()
         barrier()  # before closing: no other run may begin while a process of this one writes
         if self._shard is not None:
-            self._shard.close()
+            self._shard.finish()
         self._shard = None
         metrics = [None]
         if is_main_process():

@@ -33,6 +33,8 @@ def test_untransformed():
     assert results['distill_bboxes'].dtype == np.float32
     assert results['distill_embeddings'].dtype == np.float16  # as the store has them
     assert results['distill_teacher'] == 'memory@0'
+    assert results['distill_weights'].tolist() == [1, 1]
+    assert results['distill_weights'].dtype == np.float32
 
 
 def test_crop_keeps_what_is_visible_with_its_embedding():
@@ -60,6 +62,7 @@ def test_nothing_left():
         results = CLIPCropEmbedding(Memory(boxes))(copy.deepcopy(view))
         assert results['distill_bboxes'].shape == (0, 4)
         assert results['distill_embeddings'].shape == (0, 2)
+        assert results['distill_weights'].shape == (0,)
 
 
 def test_choice_comes_after_dropping():
@@ -77,7 +80,7 @@ def test_choice_comes_after_dropping():
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from(['score', 'random']), st.integers(1, 40))
 def test_rows_stay_together_through_large_scale_jitter(seed, order, max_proposals):
-    """Each attached row is the projection of the very box that its embedding belongs to."""
+    """Each attached row is the projection of the very box that its embedding and weight are of."""
     rng = np.random.default_rng(seed)
     np.random.seed(seed)
     height, width = rng.integers(60, 200, 2).tolist()
@@ -91,7 +94,8 @@ def test_rows_stay_together_through_large_scale_jitter(seed, order, max_proposal
     ]
     pipeline = Compose([TRANSFORMS.build(transform) for transform in jitter])
     results = pipeline({**sample((height, width)), 'img': np.zeros((height, width, 3), np.uint8)})
-    attach = CLIPCropEmbedding(Memory(boxes), max_proposals=max_proposals, order=order)
+    memory = Memory(boxes, weights=np.arange(30) / 2)
+    attach = CLIPCropEmbedding(memory, max_proposals=max_proposals, order=order)
     results = attach(results)
     (sx, _, tx), (_, sy, ty), _ = results['homography_matrix'].tolist()
     kept = {}
@@ -106,19 +110,22 @@ def test_rows_stay_together_through_large_scale_jitter(seed, order, max_proposal
     assert len(rows) == min(max_proposals, len(kept)) and set(rows) <= set(kept)
     if order == 'score':
         assert rows == sorted(kept)[:max_proposals]
+    assert results['distill_weights'].tolist() == [row / 2 for row in rows]
     for row, box in zip(rows, results['distill_bboxes'], strict=True):
         np.testing.assert_allclose(box, kept[row], atol=1e-3)
 
 
 def test_reads_a_store_by_config(tmp_path):
     shard = EmbeddingStore.create(tmp_path, dict(teacher='memory@0', embed_dims=2), {})
-    shard.write([(3, Memory([[10, 20, 30, 40]]).record, (100, 200))])
+    shard.write([(3, Memory([[10, 20, 30, 40]], weights=[1.5]).record, (100, 200))])
     shard.close()
     transform = TRANSFORMS.build(
         dict(type='CLIPCropEmbedding', store=dict(type='EmbeddingStore', path=str(tmp_path)))
     )
     assert 'max_proposals=300' in repr(transform)
-    np.testing.assert_array_equal(transform(sample())['distill_bboxes'], [[10, 20, 30, 40]])
+    results = transform(sample())
+    np.testing.assert_array_equal(results['distill_bboxes'], [[10, 20, 30, 40]])
+    assert results['distill_weights'].tolist() == [1.5]
     with pytest.raises(ValueError, match='image 3'):
         transform(sample((100, 201)))
 
@@ -128,6 +135,7 @@ def test_reads_a_store_by_config(tmp_path):
     results = CLIPCropEmbedding(transform.store, allow_missing=True)(other)
     assert results['distill_bboxes'].shape == (0, 4)
     assert results['distill_embeddings'].shape == (0, 2)
+    assert results['distill_weights'].shape == (0,)
 
 
 @pytest.mark.parametrize(

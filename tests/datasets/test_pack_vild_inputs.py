@@ -21,7 +21,8 @@ def sample(size=(20, 30)):
 
 @pytest.mark.parametrize('boxes', [[[1, 2, 10, 20], [0, 0, 9, 9]], np.zeros((0, 4))])
 def test_packs_and_survives_the_data_path(boxes):
-    packed = PackViLDInputs()(CLIPCropEmbedding(Memory(boxes))(sample()))
+    weights = np.arange(len(boxes)) / 2
+    packed = PackViLDInputs()(CLIPCropEmbedding(Memory(boxes, weights=weights))(sample()))
     batch = pseudo_collate([copy.deepcopy(packed), packed])
     batch = DetDataPreprocessor(pad_size_divisor=32)(batch, training=True)
     for data_sample in copy.deepcopy(batch['data_samples']):
@@ -30,6 +31,7 @@ def test_packs_and_survives_the_data_path(boxes):
         assert (regions.bboxes.dtype, regions.embeddings.dtype) == (torch.float32, torch.float16)
         np.testing.assert_array_equal(regions.bboxes, boxes)
         assert regions.embeddings.shape == (len(boxes), 2)
+        assert regions.weights.dtype == torch.float32 and regions.weights.tolist() == [*weights]
         assert data_sample.to('cpu').distill_instances.bboxes.shape == (len(boxes), 4)
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -17,10 +18,9 @@ from mmdet_vild.embedding_store import EmbeddingStore
 pytestmark = pytest.mark.slow
 
 KILLER = """
-import os
-import signal
+from small_store import half_a_transaction
 
-from mmdet_vild.datasets import EmbeddingShard
+from mmdet_vild.embedding_store import EmbeddingShard
 
 write, batches = EmbeddingShard.write, []
 
@@ -28,15 +28,13 @@ write, batches = EmbeddingShard.write, []
 def write_or_die(self, records):
     batches.append(len(records))
     if len(batches) == 9:
-        self._execute('PRAGMA cache_size = 1')  # so that it is in the file, not in memory
-        self._execute('BEGIN')
-        self._execute("INSERT INTO records VALUES (99, '99', 1, 1, 1, 1, zeroblob(1000000))")
-        os.kill(os.getpid(), signal.SIGKILL)
+        half_a_transaction(self.path)
     write(self, records)
 
 
 EmbeddingShard.write = write_or_die
 """
+HELPERS = Path(__file__).parents[1] / 'helpers'
 
 
 def test_goes_on_after_a_kill(
@@ -55,7 +53,7 @@ def test_goes_on_after_a_kill(
     world.test(
         *(str(deadly), checkpoint, 'killed', *options),
         status=-signal.SIGKILL,
-        env={'PYTHONPATH': f'{tmp_path}:{os.environ.get("PYTHONPATH", "")}'},
+        env={'PYTHONPATH': f'{tmp_path}:{HELPERS}:{os.environ.get("PYTHONPATH", "")}'},
     )
     assert len(EmbeddingStore(path)) == 8
     batches = 'test_dataloader.batch_size=3'  # of other images than before
@@ -134,13 +132,20 @@ def test_an_image_that_cannot_be_read(vild_text: tuple[StockWorld, Path], world)
     assert_same_records(EmbeddingStore(world.store), EmbeddingStore(path))
 
 
-def test_damage_is_found_repaired_and_computed_again(
+def test_damage_is_found_deleted_and_computed_again(
     vild_text: tuple[StockWorld, Path], world
 ) -> None:
+    """Of two files, the one that is damaged."""
     _, checkpoint = vild_text
     path = world.root / 'damaged'
+    options = (f'test_evaluator.path={path}',)
     shutil.copytree(world.store, path)
-    shard = path / 'shard-00000.sqlite'
+    shard, other = path / 'shard-00000.sqlite', path / 'shard-00001.sqlite'
+    shutil.copy(shard, other)
+    with sqlite3.connect(other) as connection:
+        connection.execute('DELETE FROM records WHERE number > 12')
+    with sqlite3.connect(shard) as connection:
+        connection.execute('DELETE FROM records WHERE number <= 12')
     data = bytearray(shard.read_bytes())
     store = EmbeddingStore(path)
     (size,) = {(i['height'], i['width']) for i in world.annotations('train')['images']}
@@ -157,13 +162,12 @@ def test_damage_is_found_repaired_and_computed_again(
         return done.stdout
 
     found = tool('verify', status=1)
-    assert all(f'image {img_id} ' in found for img_id in victims)
-    assert '2 damages found' in found
-    assert '19 records kept' in tool('repair')
+    assert all(f'{shard}: the embeddings of image {img_id}: ' in found for img_id in victims)
+    assert '2 damages found' in found and str(other) not in found
+    shard.unlink()
     assert '0 damages found' in tool('verify')
-    options = (f'test_evaluator.path={path}',)
     done = world.test('region-embeddings', checkpoint, 'damaged', *options)
-    assert '19 of 21 images are in' in done.stdout and '(test) [2/2]' in done.stdout
+    assert '12 of 21 images are in' in done.stdout and '(test) [9/9]' in done.stdout
     assert_same_records(EmbeddingStore(world.store), EmbeddingStore(path))
 
     assert '"teacher": "mini-clip@' in tool('show') and '21 images' in tool('show')

@@ -229,7 +229,7 @@ def _change_database(file: Path, rng: Random) -> bool:
             if rng.random() < 0.3:
                 key = '[' * 100_000
             regions, height = rng.choice((0, 1, -1, 2**62)), rng.choice((60, 0, -1))
-            data = bytes(rng.choice((0, 36, 35)))
+            data = bytes(rng.choice((0, 40, 39)))
             values = (key, regions, height, 70, checksum(key, data, regions, height, 70), data)
             db.execute('INSERT INTO records (image, regions, height, width, checksum, data) '
                        'VALUES (?, ?, ?, ?, ?, ?)', values)  # fmt: skip

@@ -166,8 +166,9 @@ def test_a_journal_that_deletes_another_file(tmp_path: Path) -> None:
     with open(journal, 'ab') as opened:
         opened.write(page + name + tail)
     precious.write_text('of mine')
-    with pytest.raises(ValueError, match='journal names another file.*delete the journal'):
-        EmbeddingStore(store)
+    for opening in (EmbeddingStore, lambda path: write_store(path, [2])):
+        with pytest.raises(OSError, match='journal names another file.*delete the journal'):
+            opening(store)
     assert precious.exists()
     with sqlite3.connect(file) as db:
         db.execute('SELECT count(*) FROM records').fetchone()

@@ -50,6 +50,15 @@ class Store:
         self.store.read(dict(img_id=index, ori_shape=(480, 640)))
 
     def open(self) -> EmbeddingStore:
+        for shard in self.shards:
+            shard.finish()
+        return EmbeddingStore(self.folder)
+
+
+class Unfinished(Store):
+    """The embedding store while it may be written."""
+
+    def open(self) -> EmbeddingStore:
         return EmbeddingStore(self.folder)
 
 
@@ -129,6 +138,7 @@ class LMDB:
 KINDS = {
     'embedding store': Store,
     'beyond 2 GB of a file': Unmapped,
+    'unfinished': Unfinished,
     '.npy an image': Npy,
     '.pt an image': Pt,
     'zip of .pt': Zip,
