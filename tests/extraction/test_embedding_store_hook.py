@@ -30,6 +30,8 @@ class Extractor(RegionEmbeddingExtractor):
 
 
 class Images(BaseDataset):
+    METAINFO = dict(classes=('a',))
+
     def load_data_list(self):
         return [dict(img_id=10 + index) for index in range(5)]
 
@@ -82,6 +84,7 @@ def begin(runner):
 def test_opens_the_store_and_goes_on(make_runner, tmp_path):
     runner = make_runner()
     assert begin(runner) == [0, 1, 2, 3, 4]
+    assert runner.model.dataset_meta['classes'] == ('a',)
     header = EmbeddingStore(tmp_path / 'store').header
     assert header['teacher'] == 'clip@1' and header['dtype'] == 'float16'
     assert header['pipeline'] == [dict(type='Resize', scale=[1333, 800], keep_ratio=True)]
@@ -92,13 +95,13 @@ def test_opens_the_store_and_goes_on(make_runner, tmp_path):
     second = make_runner(loading='LoadImageOrSkip')  # that changes no region
     begin(second)
     writer = second.test_loop.evaluator.metrics[0]
-    writer._shard.write([(i, empty(), (10, 10)) for i in (10, 12)])
+    writer._shard.write([(i, record(), (10, 10)) for i in (10, 12)])
     writer.evaluate(5)
     assert begin(make_runner()) == [1, 3, 4]
 
 
-def empty():
-    return EmbeddingRecord(*(np.zeros(shape, np.float32) for shape in ((0, 4), 0, (0, 4))))
+def record():
+    return EmbeddingRecord(*(np.ones(shape, np.float32) for shape in ((1, 4), 1, (1, 4))))
 
 
 @pytest.mark.parametrize(
@@ -117,7 +120,7 @@ def test_a_store_that_was_begun_differently(make_runner, tmp_path, change, messa
     runner = make_runner()
     begin(runner)
     writer = runner.test_loop.evaluator.metrics[0]
-    writer._shard.write([(10 + i, empty(), (10, 10)) for i in range(5)])
+    writer._shard.write([(10 + i, record(), (10, 10)) for i in range(5)])
     writer.evaluate(5)
     usual = dict(imdecode_backend='cv2', color_type='color')
     assert begin(again := make_runner(wrapped=True, decoding=usual)) == []
