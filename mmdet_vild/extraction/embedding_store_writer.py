@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 
 import numpy as np
@@ -117,7 +118,7 @@ class EmbeddingStoreWriter(BaseMetric):
             ``images`` with a record and ``missing`` ones.
 
         Raises:
-            ValueError: None of the images has a region.
+            ValueError: No image of the store has a region.
         """
         logger = MMLogger.get_current_instance()
         for reason in self._unreadable:
@@ -131,25 +132,25 @@ class EmbeddingStoreWriter(BaseMetric):
         self._wait_group = self._shard = None
         empty = sum(all_gather_object(self._without_regions), [])
         self._without_regions = []
-        found = [None]
+        count = [0]
         if is_main_process():
-            found = [_regions_in(self.path)]
-            done = found[0][0]
-            if size > done:
-                logger.warning(
-                    '%d of %d images have no record in %s; run the same command again to embed '
-                    'those alone',
-                    *(size - done, size, self.path),
-                )
-            if empty:
-                logger.warning(
-                    '%d of the images embedded now have no region, such as image %r; nothing can '
-                    'be distilled from them',
-                    *(len(empty), empty[0]),
-                )
-        broadcast_object_list(found)
-        done, any_regions = found[0]
-        if done and not any_regions:
+            with suppress(FileNotFoundError):
+                count = [len(EmbeddingStore(self.path))]
+        broadcast_object_list(count)
+        done = count[0]
+        if size > done:
+            logger.warning(
+                '%d of %d images have no record in %s; run the same command again to embed those '
+                'alone',
+                *(size - done, size, self.path),
+            )
+        if empty:
+            logger.warning(
+                '%d of the images embedded now have no region, such as image %r; nothing can be '
+                'distilled from them',
+                *(len(empty), empty[0]),
+            )
+        if 0 < done <= len(empty):
             raise ValueError(
                 f'none of the {done} images in {self.path} has a region, so nothing can be '
                 'distilled from it; delete it, and look at the checkpoint and what proposes regions'
@@ -186,12 +187,3 @@ def _record_of(sample: dict) -> EmbeddingRecord:
             'weights, and at model.teacher.autocast'
         )
     return EmbeddingRecord(*arrays)
-
-
-def _regions_in(path: str) -> tuple[int, bool]:
-    """How many images have a record in a store, and whether any of them has a region."""
-    try:
-        store = EmbeddingStore(path)
-    except FileNotFoundError:
-        return 0, False
-    return len(store), any(len(record) for _, record, _ in store.records())
