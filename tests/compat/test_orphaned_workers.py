@@ -54,7 +54,7 @@ def test_workers_of_a_killed_run_end(tmp_path, method):
     script.write_text(RUN)
     command = [sys.executable, str(script), method]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
-        worker = run.stdout.readline().strip()
+        worker = next(line.strip() for line in run.stdout if line.strip().isdigit())
         alive = lives(worker)
         run.kill()
     until = time.monotonic() + 10
