@@ -58,8 +58,8 @@ class RegionEmbeddingExtractor(TwoStageDetector):
         if proposers is None:
             proposers = [dict(type='GroundTruthProposer')] if with_gt else []
             file = dict(type='FileProposer', proposal_file=proposal_file, backend_args=backend_args)
-            proposers.append(file if proposal_file else dict(type='RPNProposer'))
-        elif not proposers or proposal_file or with_gt:
+            proposers.append(dict(type='RPNProposer') if proposal_file is None else file)
+        elif not proposers or proposal_file is not None or with_gt:
             raise ValueError(
                 f'found proposers={proposers} with proposal_file={proposal_file!r} and '
                 f'with_gt={with_gt}; name all that propose regions in proposers, such as '
