@@ -27,6 +27,7 @@ def apply_compat() -> None:
         cpu_distributed,
         label_names,
         lvis_numpy,
+        orphaned_workers,
         random_affine,
         resume_config,
     )
@@ -35,5 +36,6 @@ def apply_compat() -> None:
     cpu_distributed.apply()
     label_names.apply()
     lvis_numpy.apply()
+    orphaned_workers.apply()
     random_affine.apply()
     resume_config.apply()

@@ -2,18 +2,25 @@
 
 from .embedding_store_hook import EmbeddingStoreHook
 from .embedding_store_writer import EmbeddingStoreWriter
+from .file_proposer import FileProposer, load_proposals
+from .ground_truth_proposer import GroundTruthProposer
 from .load_image_or_skip import LoadImageOrSkip
-from .on_the_fly_embeddings import OnTheFlyEmbeddings, clip_proposals, load_proposals
+from .on_the_fly_embeddings import OnTheFlyEmbeddings
+from .proposer import Proposer
 from .region_embedding_extractor import RegionEmbeddingExtractor
+from .rpn_proposer import RPNProposer
 from .unfinished_sampler import UnfinishedSampler
 
 __all__ = [
     'EmbeddingStoreHook',
     'EmbeddingStoreWriter',
+    'FileProposer',
+    'GroundTruthProposer',
     'LoadImageOrSkip',
     'OnTheFlyEmbeddings',
+    'Proposer',
+    'RPNProposer',
     'RegionEmbeddingExtractor',
     'UnfinishedSampler',
-    'clip_proposals',
     'load_proposals',
 ]

@@ -52,6 +52,7 @@ class EmbeddingStoreHook(Hook):
             )
         loader = runner.test_loop.dataloader
         _check_ann_file(writers[0], loader.dataset)
+        model.dataset_meta = loader.dataset.metainfo
         pipeline = list(_effective_transforms(runner.cfg.test_dataloader.dataset))
         # As it will be read: lists for tuples, and so on.
         source = json.loads(json.dumps({**model.source, 'pipeline': pipeline}, default=str))

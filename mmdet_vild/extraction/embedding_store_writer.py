@@ -2,11 +2,22 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
 
+import numpy as np
 from mmdet.registry import METRICS
-from mmengine.dist import barrier, broadcast_object_list, get_rank, is_main_process
+from mmengine.dist import (
+    all_gather_object,
+    barrier,
+    broadcast_object_list,
+    get_rank,
+    is_distributed,
+    is_main_process,
+)
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MessageHub, MMLogger
+from torch import distributed as torch_dist
 
 from mmdet_vild.embedding_store import (
     EmbeddingRecord,
@@ -29,27 +40,23 @@ class EmbeddingStoreWriter(BaseMetric):
         path: Folder of the :class:`mmdet_vild.embedding_store.EmbeddingStore`.
         ann_file: The annotation file whose images they are; the store remembers which it was.
         backend_args: Where mmengine reads the annotation file from; None for a local file.
-        collect_device: As :class:`mmengine.evaluator.BaseMetric`; nothing is collected.
-        prefix: Of the names in the log.
+        **kwargs: As :class:`mmengine.evaluator.BaseMetric`.
     """
 
     default_prefix = 'embedding_store'
 
     def __init__(
-        self,
-        path: str,
-        ann_file: str,
-        backend_args: dict | None = None,
-        collect_device: str = 'cpu',
-        prefix: str | None = None,
+        self, path: str, ann_file: str, backend_args: dict | None = None, **kwargs
     ) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix)
+        super().__init__(**kwargs)
         self.path = path
         self.ann_file = ann_file
         self.backend_args = backend_args
         self._shard: EmbeddingShard | None = None
         self._crops_a_region = 1
         self._unreadable: list[str] = []
+        self._without_regions: list[int | str] = []
+        self._wait_group: torch_dist.ProcessGroup | None = None
         self._since = time.monotonic()
 
     def open(self, source: dict) -> None:
@@ -65,6 +72,10 @@ class EmbeddingStoreWriter(BaseMetric):
         dataset = dataset_fingerprint(self.ann_file, self.backend_args)
         self._shard = EmbeddingStore.create(self.path, source, dataset, get_rank())
         self._crops_a_region = len(source.get('crop_scales', [1]))
+        if is_distributed():
+            # NCCL ends a job in which a process waits for more than 10 minutes, and shares of an
+            # extraction may differ by hours.
+            self._wait_group = torch_dist.new_group(backend='gloo', timeout=timedelta(days=30))
         self._since = time.monotonic()
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
@@ -73,12 +84,12 @@ class EmbeddingStoreWriter(BaseMetric):
         Args:
             data_batch: Not used.
             data_samples: A dict a sample with ``img_id``, ``ori_shape`` and ``pred_instances``:
-                ``bboxes`` (n, 4) in original image pixels, ``scores`` (n,) and ``embeddings``
-                (n, D). One with ``unreadable`` gets no record.
+                ``bboxes`` (n, 4) in original image pixels, ``scores`` (n,), ``embeddings`` (n, D)
+                and perhaps ``weights`` (n,). One with ``unreadable`` gets no record.
 
         Raises:
             RuntimeError: The store is not open.
-            ValueError: The samples hold no embeddings.
+            ValueError: The samples hold no embeddings, or one that is zero.
         """
         if self._shard is None:
             raise RuntimeError(
@@ -90,18 +101,10 @@ class EmbeddingStoreWriter(BaseMetric):
             if reason := sample.get('unreadable'):
                 self._unreadable.append(reason)
                 continue
-            regions = sample['pred_instances']
-            if 'embeddings' not in regions:
-                raise ValueError(
-                    f'the prediction for image {sample["img_id"]!r} has no embeddings; '
-                    'EmbeddingStoreWriter needs a model that embeds regions, such as '
-                    'RegionEmbeddingExtractor'
-                )
-            arrays = (
-                regions[key].detach().float().cpu().numpy()
-                for key in ('bboxes', 'scores', 'embeddings')
-            )
-            records.append((sample['img_id'], EmbeddingRecord(*arrays), sample['ori_shape']))
+            record = _record_of(sample)
+            if not len(record):
+                self._without_regions.append(sample['img_id'])
+            records.append((sample['img_id'], record, sample['ori_shape']))
         self._shard.write(records)
         self._log_speed(records)
 
@@ -113,30 +116,46 @@ class EmbeddingStoreWriter(BaseMetric):
 
         Returns:
             ``images`` with a record and ``missing`` ones.
+
+        Raises:
+            ValueError: No image of the store has a region.
         """
         logger = MMLogger.get_current_instance()
         for reason in self._unreadable:
             logger.error('skipped: %s', reason)
         self._unreadable.clear()
-        barrier()  # before closing: no other run may begin while a process of this one writes
+        barrier(self._wait_group)  # before closing: no other run may begin while one writes
+        if self._wait_group is not None:
+            torch_dist.destroy_process_group(self._wait_group)
         if self._shard is not None:
             self._shard.finish()
-        self._shard = None
-        metrics = [None]
+        self._wait_group = self._shard = None
+        empty = sum(all_gather_object(self._without_regions), [])
+        self._without_regions = []
+        count = [0]
         if is_main_process():
-            try:
-                done = len(EmbeddingStore(self.path))
-            except FileNotFoundError:
-                done = 0
-            metrics = [{f'{self.prefix}/images': done, f'{self.prefix}/missing': size - done}]
-            if size > done:
-                logger.warning(
-                    '%d of %d images have no record in %s; run the same command again to embed '
-                    'those alone',
-                    *(size - done, size, self.path),
-                )
-        broadcast_object_list(metrics)
-        return metrics[0]
+            with suppress(FileNotFoundError):
+                count = [len(EmbeddingStore(self.path))]
+        broadcast_object_list(count)
+        done = count[0]
+        if size > done:
+            logger.warning(
+                '%d of %d images have no record in %s; run the same command again to embed those '
+                'alone',
+                *(size - done, size, self.path),
+            )
+        if empty:
+            logger.warning(
+                '%d of the images embedded now have no region, such as image %r; nothing can be '
+                'distilled from them',
+                *(len(empty), empty[0]),
+            )
+        if 0 < done <= len(empty):
+            raise ValueError(
+                f'none of the {done} images in {self.path} has a region, so nothing can be '
+                'distilled from it; delete it, and look at the checkpoint and what proposes regions'
+            )
+        return {f'{self.prefix}/images': done, f'{self.prefix}/missing': size - done}
 
     def compute_metrics(self, results: list) -> dict:
         """Not used: nothing is collected from the processes."""
@@ -149,3 +168,22 @@ class EmbeddingStoreWriter(BaseMetric):
             'test/crops_per_s', crops / max(now - self._since, 1e-6)
         )
         self._since = now
+
+
+def _record_of(sample: dict) -> EmbeddingRecord:
+    """What was predicted for an image."""
+    regions = sample['pred_instances']
+    if 'embeddings' not in regions:
+        raise ValueError(
+            f'the prediction for image {sample["img_id"]!r} has no embeddings; '
+            'EmbeddingStoreWriter needs a model that embeds regions, such as '
+            'RegionEmbeddingExtractor'
+        )
+    keys = ('bboxes', 'scores', 'embeddings', 'weights')
+    arrays = [regions[k].detach().float().cpu().numpy() for k in keys if k in regions]
+    if not np.linalg.norm(arrays[2], axis=1).all():
+        raise ValueError(
+            f'the teacher embeds a region of image {sample["img_id"]!r} as zero; look at its '
+            'weights, and at model.teacher.autocast'
+        )
+    return EmbeddingRecord(*arrays)

@@ -62,6 +62,8 @@ class OpenCLIPTeacher:
             raise ValueError(f'crop_mode must be one of {CROP_MODES}, found {crop_mode!r}')
         if autocast not in (None, 'float16', 'bfloat16'):
             raise ValueError(f"autocast must be 'float16', 'bfloat16' or None, found {autocast!r}")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f'batch_size must be a whole number above 0, found {batch_size!r}')
         _register_model_configs(model_config)
         if model_name not in open_clip.list_models():
             raise ValueError(

@@ -8,7 +8,6 @@ from mmdet.registry import DATA_SAMPLERS, HOOKS, METRICS
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset, RepeatDataset
 from mmengine.evaluator import Evaluator
-from mmengine.registry import DefaultScope
 from torch import nn
 
 from mmdet_vild.embedding_store import EmbeddingRecord, EmbeddingStore
@@ -30,6 +29,8 @@ class Extractor(RegionEmbeddingExtractor):
 
 
 class Images(BaseDataset):
+    METAINFO = dict(classes=('a',))
+
     def load_data_list(self):
         return [dict(img_id=10 + index) for index in range(5)]
 
@@ -39,36 +40,33 @@ def make_runner(tmp_path):
     (tmp_path / 'train.json').write_text('{}')
 
     def make(
-        scale=(1333, 800),
-        loading='LoadImageFromFile',
         ann_file='train.json',
-        dataset_file=None,
+        images_of=None,
         wrapped=False,
-        decoding=(),
+        scale=(1333, 800),
+        loading=(),
         **source,
     ):
-        dataset = Images(str(tmp_path / (dataset_file or ann_file)), serialize_data=False)
-        if wrapped:
-            dataset = RepeatDataset(dataset, 1)
-        with DefaultScope.overwrite_default_scope('mmdet'):
-            sampler = DATA_SAMPLERS.build(dict(type='UnfinishedSampler', dataset=dataset))
-            path = dict(path=str(tmp_path / 'store'), ann_file=str(tmp_path / ann_file))
-            writer = METRICS.build(dict(type='EmbeddingStoreWriter', **path))
+        dataset = Images(str(tmp_path / (images_of or ann_file)), serialize_data=False)
         pipeline = [
-            dict(type=loading, backend_args=None, **dict(decoding)),
+            dict(type='LoadImageFromFile', backend_args=None) | dict(loading),
             dict(type='KeepOriginalImage'),
             dict(type='Resize', scale=scale, keep_ratio=True),
             dict(type='PackViLDInputs'),
         ]
-        loop = SimpleNamespace(
-            evaluator=Evaluator(writer),
-            dataloader=SimpleNamespace(sampler=sampler, dataset=dataset),
-        )
         config = dict(pipeline=pipeline)
         if wrapped:
+            dataset = RepeatDataset(dataset, 1)
             config = dict(type='RepeatDataset', dataset=config, times=1)
-        cfg = Config(dict(test_dataloader=dict(dataset=config)))
-        return SimpleNamespace(model=Extractor(**source), test_loop=loop, cfg=cfg)
+        sampler = DATA_SAMPLERS.build(dict(type='UnfinishedSampler', dataset=dataset))
+        path = dict(path=str(tmp_path / 'store'), ann_file=str(tmp_path / ann_file))
+        writer = METRICS.build(dict(type='EmbeddingStoreWriter', **path))
+        loader = SimpleNamespace(sampler=sampler, dataset=dataset)
+        return SimpleNamespace(
+            model=Extractor(**source),
+            test_loop=SimpleNamespace(evaluator=Evaluator(writer), dataloader=loader),
+            cfg=Config(dict(test_dataloader=dict(dataset=config))),
+        )
 
     return make
 
@@ -82,6 +80,7 @@ def begin(runner):
 def test_opens_the_store_and_goes_on(make_runner, tmp_path):
     runner = make_runner()
     assert begin(runner) == [0, 1, 2, 3, 4]
+    assert runner.model.dataset_meta['classes'] == ('a',)
     header = EmbeddingStore(tmp_path / 'store').header
     assert header['teacher'] == 'clip@1' and header['dtype'] == 'float16'
     assert header['pipeline'] == [dict(type='Resize', scale=[1333, 800], keep_ratio=True)]
@@ -89,16 +88,16 @@ def test_opens_the_store_and_goes_on(make_runner, tmp_path):
         begin(make_runner())
     runner.test_loop.evaluator.evaluate(0)
 
-    second = make_runner(loading='LoadImageOrSkip')  # that changes no region
+    second = make_runner(loading=dict(type='LoadImageOrSkip'))  # that changes no region
     begin(second)
     writer = second.test_loop.evaluator.metrics[0]
-    writer._shard.write([(i, empty(), (10, 10)) for i in (10, 12)])
+    writer._shard.write([(i, record(), (10, 10)) for i in (10, 12)])
     writer.evaluate(5)
     assert begin(make_runner()) == [1, 3, 4]
 
 
-def empty():
-    return EmbeddingRecord(*(np.zeros(shape, np.float32) for shape in ((0, 4), 0, (0, 4))))
+def record():
+    return EmbeddingRecord(*(np.ones(shape, np.float32) for shape in ((1, 4), 1, (1, 4))))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +106,7 @@ def empty():
         (dict(crop_mode='pad'), "crop_mode is None in the store and 'pad' here"),
         (dict(scale=(640, 480)), r'pipeline is \[.*1333, 800.*\] in the store and \[.*640, 480'),
         (dict(scale=(640, 480), wrapped=True), r'pipeline is \[.*1333, 800.*\] in the .*640, 480'),
-        (dict(decoding=dict(imdecode_backend='pillow')), r"and \[.*'imdecode_backend': 'pillow'"),
+        (dict(loading=dict(imdecode_backend='pillow')), r"and \[.*'imdecode_backend': 'pillow'"),
         (dict(ann_file='other.json'), r'dataset\.bytes is 2 in the store and 14 here'),
     ],
 )
@@ -117,10 +116,10 @@ def test_a_store_that_was_begun_differently(make_runner, tmp_path, change, messa
     runner = make_runner()
     begin(runner)
     writer = runner.test_loop.evaluator.metrics[0]
-    writer._shard.write([(10 + i, empty(), (10, 10)) for i in range(5)])
+    writer._shard.write([(10 + i, record(), (10, 10)) for i in range(5)])
     writer.evaluate(5)
     usual = dict(imdecode_backend='cv2', color_type='color')
-    assert begin(again := make_runner(wrapped=True, decoding=usual)) == []
+    assert begin(again := make_runner(wrapped=True, loading=usual)) == []
     again.test_loop.evaluator.evaluate(5)
     with pytest.raises(ValueError, match=message):
         begin(make_runner(**change))
@@ -131,10 +130,10 @@ def test_the_store_is_of_the_images_that_are_extracted(make_runner, tmp_path, wr
     """As with ``--cfg-options test_dataloader.dataset.ann_file=...`` alone."""
     (tmp_path / 'other.json').write_text('{"images": []}')
     with pytest.raises(ValueError, match=r'those of \S+other.json, .* those of \S+train.json; set'):
-        begin(make_runner(dataset_file='other.json', wrapped=wrapped))
+        begin(make_runner(images_of='other.json', wrapped=wrapped))
     assert not (tmp_path / 'store').exists()
     (tmp_path / 'copy.json').write_text('{}')
-    begin(make_runner(dataset_file='copy.json', wrapped=wrapped))
+    begin(make_runner(images_of='copy.json', wrapped=wrapped))
 
 
 def test_for_an_extraction_alone(make_runner):

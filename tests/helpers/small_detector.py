@@ -20,6 +20,8 @@ CATEGORIES = [
     dict(name=name, synonyms=[name], frequency=frequency)
     for name, frequency in (('red circle', 'f'), ('blue ring', 'c'), ('red heart', 'r'))
 ]
+#: Resizes the picture to twice its size.
+TWICE = dict(type='Resize', scale=(200, 160), keep_ratio=True)
 
 
 class SmallDetector:
@@ -45,7 +47,6 @@ class SmallDetector:
         model.roi_head.bbox_head.cls_predictor_cfg.text_embeddings = str(folder / 'text.npz')
         init_default_scope('mmdet')
         self.model = self.build()
-
         rng = np.random.default_rng(0)
         coarse = rng.integers(0, 256, (8, 10, 3), dtype=np.uint8)
         self.image = cv2.resize(coarse, (100, 80), interpolation=cv2.INTER_CUBIC)
@@ -87,7 +88,7 @@ class SmallDetector:
         return dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']])
 
     @torch.no_grad()
-    def predict(self, sample: dict) -> DetDataSample:
-        """The sample with what the model predicts."""
-        (found,) = self.model.predict(sample['inputs'], sample['data_samples'])
+    def predict(self, sample: dict, model: torch.nn.Module | None = None) -> DetDataSample:
+        """The sample with what the model, or another one, predicts."""
+        (found,) = (model or self.model).predict(sample['inputs'], sample['data_samples'])
         return found
