@@ -1,8 +1,8 @@
 """The teacher: a frozen CLIP-like model that embeds words and image regions in one space."""
 
 import hashlib
-import json
 from collections.abc import Sequence
+from inspect import signature
 from itertools import islice
 from pathlib import Path
 
@@ -22,11 +22,14 @@ from mmdet_vild.vocabulary import (
 )
 
 from .crops import CROP_MODES, CROP_SCALES, crop_windows, resize_windows
+from .open_clip_models import check_model, download_weights, load_tokenizer, normalisation
 
 
 @TASK_UTILS.register_module()
 class OpenCLIPTeacher:
     """Any open_clip model, by name and weights.
+
+    It computes in float32, also where the caller has switched autocast on.
 
     Args:
         model_name: An open_clip model name, such as ``'ViT-B-32-quickgelu'``, or
@@ -41,7 +44,9 @@ class OpenCLIPTeacher:
         autocast: ``'float16'`` or ``'bfloat16'`` encodes crops in that precision; None in float32.
 
     Raises:
+        ConnectionError: The weights or the tokenizer cannot be downloaded.
         FileNotFoundError: There is no file at ``model_config``.
+        ImportError: The tokenizer needs a package that is not installed.
         ValueError: open_clip does not know the model or the weights, or the weights were trained
             with another activation than the model has; or an argument has another value.
     """
@@ -58,23 +63,24 @@ class OpenCLIPTeacher:
     ) -> None:
         import open_clip
 
-        if crop_mode not in CROP_MODES:
-            raise ValueError(f'crop_mode must be one of {CROP_MODES}, found {crop_mode!r}')
-        if autocast not in (None, 'float16', 'bfloat16'):
-            raise ValueError(f"autocast must be 'float16', 'bfloat16' or None, found {autocast!r}")
-        _register_model_configs(model_config)
-        if model_name not in open_clip.list_models():
-            raise ValueError(
-                f'open_clip has no model {model_name!r}; open_clip.list_models() names those it '
-                'has, and model_config registers a JSON file of your own'
-            )
-        _check_trusted(model_name)
-        _check_pretrained(model_name, pretrained)
+        self.check(
+            model_name=model_name,
+            pretrained=pretrained,
+            model_config=model_config,
+            crop_mode=crop_mode,
+            autocast=autocast,
+        )
+        self.tokenizer = load_tokenizer(model_name)
+        download_weights(model_name, pretrained)
+        from_file = pretrained is not None and Path(pretrained).is_file()
         self.model = open_clip.create_model(
-            model_name, pretrained=pretrained, device=device, require_pretrained=bool(pretrained)
+            model_name,
+            pretrained=pretrained,
+            device=device,
+            require_pretrained=bool(pretrained),
+            force_preprocess_cfg=normalisation(model_name) if from_file else None,
         )
         self.model.eval().requires_grad_(False)
-        self.tokenizer = open_clip.get_tokenizer(model_name)
         self.model_name = model_name
         self.device = torch.device(device)
         self.batch_size = batch_size
@@ -97,6 +103,29 @@ class OpenCLIPTeacher:
         self.autocast = autocast
         self.identity = f'{model_name}@{_weights_hash(self.model)}'
         self.embed_dims = self.encode_texts(['a']).shape[1]
+
+    @classmethod
+    def check(cls, **config) -> str:
+        """Refuse what cannot be built, without reading weights or downloading anything.
+
+        Args:
+            **config: The arguments of a teacher.
+
+        Returns:
+            The part of its :attr:`identity` before the hash of the weights.
+
+        Raises:
+            TypeError: An argument is missing or has another name.
+            FileNotFoundError, ValueError: As for a teacher.
+        """
+        signature(cls).bind(**config)
+        mode, autocast = config.get('crop_mode', CROP_MODES[0]), config.get('autocast')
+        if mode not in CROP_MODES:
+            raise ValueError(f'crop_mode must be one of {CROP_MODES}, found {mode!r}')
+        if autocast not in (None, 'float16', 'bfloat16'):
+            raise ValueError(f"autocast must be 'float16', 'bfloat16' or None, found {autocast!r}")
+        check_model(config['model_name'], config.get('pretrained'), config.get('model_config'))
+        return config['model_name']
 
     def to(self, device: str | torch.device) -> 'OpenCLIPTeacher':
         """Move the model; returns the teacher itself."""
@@ -190,7 +219,8 @@ class OpenCLIPTeacher:
         for i in range(0, len(texts), self.batch_size):
             part = slice(i, i + self.batch_size)
             tokens = self._tokenize(texts[part], names[part]).to(self.device)
-            chunks.append(self.model.encode_text(tokens).float().cpu())
+            with self._precision():
+                chunks.append(self.model.encode_text(tokens).float().cpu())
         return normalize(torch.cat(chunks), dim=1)
 
     def _check_distinct(self, categories: Sequence[dict]) -> None:
@@ -263,9 +293,13 @@ class OpenCLIPTeacher:
     @torch.no_grad()
     def encode_images(self, crops: Tensor) -> Tensor:
         """Encode what :meth:`crops` returns: (n, D) float32 on the teacher's device."""
-        dtype = self.autocast and getattr(torch, self.autocast)
-        with torch.autocast(self.device.type, dtype, enabled=bool(dtype)):
+        with self._precision(self.autocast):
             return self.model.encode_image(crops).float()
+
+    def _precision(self, autocast: str | None = None) -> torch.autocast:
+        """Within it the model computes as it says, and not as the caller's autocast does."""
+        dtype = autocast and getattr(torch, autocast)
+        return torch.autocast(self.device.type, dtype, enabled=bool(dtype))
 
     def _encode(self, images: Sequence[np.ndarray], windows: Sequence[Tensor]) -> Tensor:
         """The embeddings (n, D) of all windows of some images, ``batch_size`` at a time."""
@@ -290,7 +324,8 @@ class OpenCLIPTeacher:
     def _crops(self, pixels: Tensor, owners: Tensor, windows: Tensor) -> Tensor:
         """As :meth:`crops`, of uploaded images."""
         size, mode = self.input_size, self.crop_mode
-        return resize_windows(pixels, owners, windows, size, mode, self._mean, self._std)
+        with self._precision():
+            return resize_windows(pixels, owners, windows, size, mode, self._mean, self._std)
 
     def _tokenize(self, texts: list[str], names: list[str]) -> Tensor:
         """The tokens (n, context length) of texts, none of which open_clip had to cut off.
@@ -325,48 +360,6 @@ def _windows(image: np.ndarray, boxes: np.ndarray | Tensor) -> Tensor:
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ValueError(f'expected boxes of shape (n, 4), found {tuple(boxes.shape)}')
     return torch.cat([crop_windows(boxes, scale, image.shape[:2]) for scale in CROP_SCALES])
-
-
-def _register_model_configs(model_config: str | None) -> None:
-    import open_clip
-
-    own = Path(__file__).parent / 'model_configs'
-    for path in (own, *([Path(model_config)] if model_config else [])):
-        if not path.exists():
-            raise FileNotFoundError(f'there is no open_clip model config at {path}')
-        open_clip.add_model_config(path)
-
-
-def _check_trusted(model_name: str) -> None:
-    import open_clip
-
-    if 'trust_remote_code' in json.dumps(open_clip.get_model_config(model_name)):
-        raise ValueError(
-            f'the model config of {model_name} has trust_remote_code, with which it could execute '
-            "anything; remove it, and use a tokenizer that needs no code of its author's"
-        )
-
-
-def _check_pretrained(model_name: str, pretrained: str | None) -> None:
-    import open_clip
-
-    if not pretrained or Path(pretrained).is_file():
-        return
-    tags = open_clip.list_pretrained_tags_by_model(model_name)
-    # open_clip takes a tag in any case and with '_' for '-', e.g. 'laion2b_s34b_b79k'.
-    known = {tag.lower().replace('-', '_') for tag in tags}
-    if pretrained.lower().replace('-', '_') not in known:
-        raise ValueError(
-            f'{pretrained!r} is neither a file nor one of the weights that open_clip has for '
-            f'{model_name}: {tags}'
-        )
-    # open_clip only warns. Not all of its tags say it, so a missing one means nothing.
-    trained_with_quick_gelu = open_clip.get_pretrained_cfg(model_name, pretrained).get('quick_gelu')
-    if trained_with_quick_gelu and not open_clip.get_model_config(model_name).get('quick_gelu'):
-        raise ValueError(
-            f'{pretrained!r} was trained with QuickGELU, which {model_name} does not have; name '
-            f'the model {model_name}-quickgelu'
-        )
 
 
 def _weights_hash(model: torch.nn.Module) -> str:

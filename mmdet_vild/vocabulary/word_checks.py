@@ -30,8 +30,11 @@ def check_word(synonyms: Sequence[str], where: str) -> None:
 
 
 def bare_name(name: str) -> str:
-    """As :func:`readable_name`, without what LVIS adds in brackets: 'bow' for 'bow_(weapon)'."""
-    return _QUALIFIER.sub('', readable_name(name))
+    """``'bow'`` for ``'bow_(weapon)'``, ``'bow tie'`` for ``'Bow-tie'``.
+
+    As :func:`readable_name`, without hyphens and what LVIS adds in brackets.
+    """
+    return _QUALIFIER.sub('', readable_name(name).replace('-', ' '))
 
 
 def repeated_names(names: Iterable[str]) -> list[str]:
