@@ -102,10 +102,9 @@ def load_tokenizer(model_name: str) -> Callable:
 
 
 def normalisation(model_name: str) -> dict:
-    """The mean and the standard deviation of pixels that weights in a file were trained with.
+    """The mean and the standard deviation of pixels that a model's weights in a file expect.
 
-    They are those of all weights that open_clip has for the model; empty if it has none, or if they
-    differ.
+    Those of all weights that open_clip has for it; empty if it has none, or if they differ.
     """
     import open_clip
 

@@ -63,13 +63,7 @@ class OpenCLIPTeacher:
     ) -> None:
         import open_clip
 
-        self.check(
-            model_name=model_name,
-            pretrained=pretrained,
-            model_config=model_config,
-            crop_mode=crop_mode,
-            autocast=autocast,
-        )
+        _check(model_name, pretrained, model_config, crop_mode, autocast)
         self.tokenizer = load_tokenizer(model_name)
         download_weights(model_name, pretrained)
         from_file = pretrained is not None and Path(pretrained).is_file()
@@ -86,11 +80,9 @@ class OpenCLIPTeacher:
         self.batch_size = batch_size
         if pretrained is None:
             MMLogger.get_current_instance().warning(
-                'the teacher %s has random weights: name an open_clip tag or a file in '
-                '"pretrained"',
-                model_name,
+                f'the teacher {model_name} has random weights: name an open_clip tag or a file in '
+                '"pretrained"'
             )
-
         visual = self.model.visual
         size = visual.image_size
         self.input_size = (size, size) if isinstance(size, int) else tuple(size)
@@ -119,12 +111,8 @@ class OpenCLIPTeacher:
             FileNotFoundError, ValueError: As for a teacher.
         """
         signature(cls).bind(**config)
-        mode, autocast = config.get('crop_mode', CROP_MODES[0]), config.get('autocast')
-        if mode not in CROP_MODES:
-            raise ValueError(f'crop_mode must be one of {CROP_MODES}, found {mode!r}')
-        if autocast not in (None, 'float16', 'bfloat16'):
-            raise ValueError(f"autocast must be 'float16', 'bfloat16' or None, found {autocast!r}")
-        check_model(config['model_name'], config.get('pretrained'), config.get('model_config'))
+        keys = ('device', 'batch_size')
+        _check(**{key: value for key, value in config.items() if key not in keys})
         return config['model_name']
 
     def to(self, device: str | torch.device) -> 'OpenCLIPTeacher':
@@ -188,12 +176,9 @@ class OpenCLIPTeacher:
         self._check_distinct(categories)
         synonyms = [synonym for category in categories for synonym in category['synonyms']]
         # Some at a time: all prompts of 20,000 words would take gigabytes.
-        per_synonym = torch.cat(
-            [
-                self._encode_synonyms(synonyms[i : i + self.batch_size], templates)
-                for i in range(0, len(synonyms), self.batch_size)
-            ]
-        )
+        starts = range(0, len(synonyms), self.batch_size)
+        parts = (synonyms[i : i + self.batch_size] for i in starts)
+        per_synonym = torch.cat([self._encode_synonyms(part, templates) for part in parts])
         counts = [len(category['synonyms']) for category in categories]
         embeddings = torch.stack([rows.mean(0) for rows in per_synonym.split(counts)])
         return TextEmbeddings(
@@ -264,9 +249,7 @@ class OpenCLIPTeacher:
         Raises:
             ValueError: An image or its boxes have another form.
         """
-        windows = [
-            _windows(image, image_boxes) for image, image_boxes in zip(images, boxes, strict=True)
-        ]
+        windows = [_windows(*each) for each in zip(images, boxes, strict=True)]
         together = 1 if self.device.type == 'cpu' else max(len(images), 1)
         embeddings = [torch.zeros(0, self.embed_dims, device=self.device)]
         for i in range(0, len(images), together):
@@ -323,9 +306,9 @@ class OpenCLIPTeacher:
 
     def _crops(self, pixels: Tensor, owners: Tensor, windows: Tensor) -> Tensor:
         """As :meth:`crops`, of uploaded images."""
-        size, mode = self.input_size, self.crop_mode
+        how = self.input_size, self.crop_mode, self._mean, self._std
         with self._precision():
-            return resize_windows(pixels, owners, windows, size, mode, self._mean, self._std)
+            return resize_windows(pixels, owners, windows, *how)
 
     def _tokenize(self, texts: list[str], names: list[str]) -> Tensor:
         """The tokens (n, context length) of texts, none of which open_clip had to cut off.
@@ -347,6 +330,16 @@ class OpenCLIPTeacher:
                 'name or the synonym'
             )
         return tokens
+
+
+def _check(
+    model_name, pretrained=None, model_config=None, crop_mode=CROP_MODES[0], autocast=None
+) -> None:
+    if crop_mode not in CROP_MODES:
+        raise ValueError(f'crop_mode must be one of {CROP_MODES}, found {crop_mode!r}')
+    if autocast not in (None, 'float16', 'bfloat16'):
+        raise ValueError(f"autocast must be 'float16', 'bfloat16' or None, found {autocast!r}")
+    check_model(model_name, pretrained, model_config)
 
 
 def _windows(image: np.ndarray, boxes: np.ndarray | Tensor) -> Tensor:

@@ -138,7 +138,7 @@ def test_novel_words(weights, tmp_path, monkeypatch, capsys):
 
 def test_without_a_network(tmp_path, monkeypatch):
     """One line, in place of a traceback."""
-    monkeypatch.setattr('open_clip.download_pretrained', lambda _: open(tmp_path / 'absent'))
+    monkeypatch.setattr('open_clip.download_pretrained', lambda _: 1 / 0)
     arguments = ('--model', 'RN50-quickgelu', '--pretrained', 'openai', '--out', tmp_path / 'x.npz')
     with pytest.raises(SystemExit) as stop:
         encode(monkeypatch, 'VOCDataset', *arguments)

@@ -69,9 +69,6 @@ class WordEncoder:
         For the start of a training, which does not need the teacher itself. A detector that is only
         tested may lack the teacher's weights.
 
-        Args:
-            vocabulary: The detector's own.
-
         Raises:
             FileNotFoundError, TypeError, ValueError: The type, an argument, the name or the file of
                 the teacher is wrong, or another one encoded the vocabulary.
@@ -107,9 +104,7 @@ class WordEncoder:
         """The words of a text on a device, as they were if they were asked for lately.
 
         Args:
-            text: As for :meth:`encode`.
-            custom_entities: As for :meth:`encode`.
-            vocabulary: The detector's own.
+            text, custom_entities, vocabulary: As for :meth:`encode`.
             device: Where the detector computes, and the teacher too.
             with_vocabulary: Whether the vocabulary's other words compete with these.
         """
@@ -134,7 +129,6 @@ class WordEncoder:
 
         A word that is a category of the vocabulary has that one's embedding and synonyms; see
         :meth:`KnownWords.find`. The teacher encodes the others, in the prompts of the vocabulary.
-        For which words are novel see :meth:`CategoryNames.is_novel`.
 
         Args:
             text: Words, see :func:`mmdet_vild.vocabulary.parse_words`. Or a file: ``.txt`` or
@@ -167,15 +161,10 @@ class WordEncoder:
             for row, words in zip(rows, synonyms, strict=True)
         ]
         missing = [i for i, embedding in enumerate(embeddings) if embedding is None]
-        found = TextEmbeddings(
-            # Those of missing words are any others until they are encoded.
-            np.stack([vocabulary.embeddings[0] if e is None else e for e in embeddings]),
-            tuple(category['name'] for category in categories),
-            novel,
-            vocabulary.teacher,
-            synonyms,
-            templates,
-        )
+        names = tuple(category['name'] for category in categories)
+        # Those of missing words are any others until they are encoded.
+        embeddings = np.stack([vocabulary.embeddings[0] if e is None else e for e in embeddings])
+        found = TextEmbeddings(embeddings, names, novel, vocabulary.teacher, synonyms, templates)
         if missing:
             stored = _stored(text, found) if suffix else None
             if stored is None:
@@ -187,13 +176,7 @@ class WordEncoder:
             _keep(self._encoded, new, ENCODED)
         return found
 
-    def _complete(
-        self,
-        found: TextEmbeddings,
-        missing: list[int],
-        vocabulary: TextEmbeddings,
-        device: str | torch.device,
-    ) -> TextEmbeddings:
+    def _complete(self, found, missing: list[int], vocabulary, device) -> TextEmbeddings:
         """With the teacher's embeddings of missing words."""
         if self._teacher_cfg is None:
             raise ValueError(
@@ -208,7 +191,7 @@ class WordEncoder:
             f'{len(found.templates)} prompts'
         )
         words = [
-            dict(id=i, name=found.names[i], synonyms=list(found.synonyms[i]), frequency=None)
+            dict(name=found.names[i], synonyms=list(found.synonyms[i]), frequency=None)
             for i in missing
         ]
         embeddings = found.embeddings.copy()
@@ -276,17 +259,15 @@ def _store_path(file: str, text: TextEmbeddings) -> str:
 def _stored(file: str, wanted: TextEmbeddings) -> TextEmbeddings | None:
     """What is stored beside a file of words, if it is what the file says now."""
     path = _store_path(file, wanted)
+    if not Path(path).is_file():
+        return None
     try:
         stored = TextEmbeddings.load(path)
-    except FileNotFoundError:
-        return None
     except ValueError as error:
         MMLogger.get_current_instance().warning(f'the words are encoded again: {error}')
         return None
-    same = all(
-        getattr(stored, field) == getattr(wanted, field)
-        for field in ('names', 'synonyms', 'templates', 'teacher', 'embed_dims')
-    )
+    fields = ('names', 'synonyms', 'templates', 'teacher', 'embed_dims')
+    same = all(getattr(stored, field) == getattr(wanted, field) for field in fields)
     return stored if same else None
 
 
