@@ -12,7 +12,7 @@ A config is a file of values that nobody has typed: ``--cfg-options`` makes ``na
 import functools
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -59,21 +59,33 @@ def checked_options(cls: Class) -> Class:
         ValueError: An option is of another type, or out of its range.
     """
     init = cls.__init__
-    signature, hints = inspect.signature(init), get_type_hints(init, include_extras=True)
 
     @functools.wraps(init)
     def checking(self, *args, **kwargs) -> None:
-        try:
-            given = signature.bind(self, *args, **kwargs).arguments
-        except TypeError:  # which Python says better
-            given = {}
-        for name, value in given.items():
-            if name in hints:
-                check_option(value, hints[name], f'{name} of {type(self).__name__}')
+        check_options(type(self).__name__, init, self, *args, **kwargs)
         init(self, *args, **kwargs)
 
     cls.__init__ = checking
     return cls
+
+
+def check_options(owner: str, init: Callable, *args, **kwargs) -> None:
+    """Refuse arguments of a function that its annotations do not allow.
+
+    Args:
+        owner: Whose options they are, for errors.
+        init: The function.
+        *args: Its arguments.
+        **kwargs: Its arguments.
+
+    Raises:
+        TypeError: An argument is missing or has another name.
+        ValueError: As :func:`checked_options`.
+    """
+    hints = get_type_hints(init, include_extras=True)
+    for name, value in inspect.signature(init).bind(*args, **kwargs).arguments.items():
+        if name in hints:
+            check_option(value, hints[name], f'{name} of {owner}')
 
 
 def check_option(value: Any, allowed: Any, name: str) -> None:

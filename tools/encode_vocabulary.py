@@ -15,9 +15,10 @@ Objects365V2Dataset and so on, for testing on that dataset.
 """
 
 import argparse
+import sys
 
 from mmdet_vild.teacher import OpenCLIPTeacher
-from mmdet_vild.vocabulary import VILD_TEMPLATES, LearnedNames, is_novel, load_categories
+from mmdet_vild.vocabulary import VILD_TEMPLATES, CategoryNames, is_novel, load_categories
 
 
 def main() -> None:
@@ -61,12 +62,17 @@ def main() -> None:
         ]
     if args.base:
         base = load_categories(args.base)
-        learned = LearnedNames(map(names, base), map(is_novel, base))
+        learned = CategoryNames(map(names, base), map(is_novel, base))
         categories = [
-            {**category, 'frequency': 'f' if learned.have(names(category)) else 'r'}
+            {**category, 'frequency': 'r' if learned.is_novel(names(category)) else 'f'}
             for category in categories
         ]
-    teacher = OpenCLIPTeacher(args.model, args.pretrained, args.model_config, device=args.device)
+    try:
+        teacher = OpenCLIPTeacher(
+            args.model, args.pretrained, args.model_config, device=args.device
+        )
+    except ConnectionError as error:
+        sys.exit(f'{parser.prog}: {error}')
     text = teacher.encode_categories(categories)
     text.save(args.out)
     print(

@@ -70,15 +70,7 @@ def resize_windows(
     return way(images, owners, windows, size, mode, mean, std)
 
 
-def _resize_each(
-    images: Tensor,
-    owners: Tensor,
-    windows: Tensor,
-    size: tuple[int, int],
-    mode: str,
-    mean: Tensor,
-    std: Tensor,
-) -> Tensor:
+def _resize_each(images, owners, windows, size, mode, mean, std) -> Tensor:
     pictures = images.permute(0, 2, 3, 1).numpy()
     # NumPy asks for huge pages, torch does not, and its page faults take as long as the resizing.
     make = np.zeros if mode == 'pad' else np.empty
@@ -139,15 +131,7 @@ def _placement(windows: Tensor, size: tuple[int, int], mode: str) -> tuple[Tenso
     return targets, offsets
 
 
-def _resize_groups(
-    images: Tensor,
-    owners: Tensor,
-    windows: Tensor,
-    size: tuple[int, int],
-    mode: str,
-    mean: Tensor,
-    std: Tensor,
-) -> Tensor:
+def _resize_groups(images, owners, windows, size, mode, mean, std) -> Tensor:
     out = images.new_empty((len(windows), 3, *size), dtype=torch.float32)
     largest = (windows[:, 2:] - windows[:, :2]).amax(dim=1)
     buckets = torch.bucketize(largest, torch.tensor(_BUCKETS))

@@ -1,10 +1,10 @@
 """The teacher: a frozen CLIP-like model that embeds words and image regions in one space."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from mmengine.logging import MMLogger
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from mmdet_vild.options import Count, check_options, checked_options
 from mmdet_vild.vocabulary import (
     VILD_TEMPLATES,
     TextEmbeddings,
@@ -21,12 +22,16 @@ from mmdet_vild.vocabulary import (
     readable_name,
 )
 
-from .crops import CROP_MODES, CROP_SCALES, crop_windows, resize_windows
+from .crops import CROP_SCALES, crop_windows, resize_windows
+from .open_clip_models import check_model, download_weights, load_tokenizer, normalisation
 
 
 @TASK_UTILS.register_module()
+@checked_options
 class OpenCLIPTeacher:
     """Any open_clip model, by name and weights.
+
+    It computes in float32, also where the caller has switched autocast on.
 
     Args:
         model_name: An open_clip model name, such as ``'ViT-B-32-quickgelu'``, or
@@ -41,7 +46,9 @@ class OpenCLIPTeacher:
         autocast: ``'float16'`` or ``'bfloat16'`` encodes crops in that precision; None in float32.
 
     Raises:
+        ConnectionError: The weights or the tokenizer cannot be downloaded.
         FileNotFoundError: There is no file at ``model_config``.
+        ImportError: The tokenizer needs a package that is not installed.
         ValueError: open_clip does not know the model or the weights, or the weights were trained
             with another activation than the model has; or an argument has another value.
     """
@@ -52,41 +59,32 @@ class OpenCLIPTeacher:
         pretrained: str | None = None,
         model_config: str | None = None,
         device: str = 'cpu',
-        batch_size: int = 256,
-        crop_mode: str = 'squash',
-        autocast: str | None = None,
+        batch_size: Count = 256,
+        crop_mode: Literal['squash', 'pad', 'centre_crop'] = 'squash',
+        autocast: Literal['float16', 'bfloat16', None] = None,
     ) -> None:
         import open_clip
 
-        if crop_mode not in CROP_MODES:
-            raise ValueError(f'crop_mode must be one of {CROP_MODES}, found {crop_mode!r}')
-        if autocast not in (None, 'float16', 'bfloat16'):
-            raise ValueError(f"autocast must be 'float16', 'bfloat16' or None, found {autocast!r}")
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f'batch_size must be a whole number above 0, found {batch_size!r}')
-        _register_model_configs(model_config)
-        if model_name not in open_clip.list_models():
-            raise ValueError(
-                f'open_clip has no model {model_name!r}; open_clip.list_models() names those it '
-                'has, and model_config registers a JSON file of your own'
-            )
-        _check_trusted(model_name)
-        _check_pretrained(model_name, pretrained)
+        check_model(model_name, pretrained, model_config)
+        self.tokenizer = load_tokenizer(model_name)
+        download_weights(model_name, pretrained)
+        from_file = pretrained is not None and Path(pretrained).is_file()
         self.model = open_clip.create_model(
-            model_name, pretrained=pretrained, device=device, require_pretrained=bool(pretrained)
+            model_name,
+            pretrained=pretrained,
+            device=device,
+            require_pretrained=bool(pretrained),
+            force_preprocess_cfg=normalisation(model_name) if from_file else None,
         )
         self.model.eval().requires_grad_(False)
-        self.tokenizer = open_clip.get_tokenizer(model_name)
         self.model_name = model_name
         self.device = torch.device(device)
         self.batch_size = batch_size
         if pretrained is None:
             MMLogger.get_current_instance().warning(
-                'the teacher %s has random weights: name an open_clip tag or a file in '
-                '"pretrained"',
-                model_name,
+                f'the teacher {model_name} has random weights: name an open_clip tag or a file in '
+                '"pretrained"'
             )
-
         visual = self.model.visual
         size = visual.image_size
         self.input_size = (size, size) if isinstance(size, int) else tuple(size)
@@ -99,6 +97,25 @@ class OpenCLIPTeacher:
         self.autocast = autocast
         self.identity = f'{model_name}@{_weights_hash(self.model)}'
         self.embed_dims = self.encode_texts(['a']).shape[1]
+
+    @classmethod
+    def check(cls, **config) -> str:
+        """Refuse what cannot be built, without reading weights or downloading anything.
+
+        Args:
+            **config: The arguments of a teacher.
+
+        Returns:
+            The part of its :attr:`identity` before the hash of the weights.
+
+        Raises:
+            TypeError: An argument is missing or has another name.
+            FileNotFoundError, ValueError: As for a teacher.
+        """
+        check_options(cls.__name__, cls.__init__, cls, **config)
+        keys = ('model_name', 'pretrained', 'model_config')
+        check_model(*(config.get(key) for key in keys))
+        return config['model_name']
 
     def to(self, device: str | torch.device) -> 'OpenCLIPTeacher':
         """Move the model; returns the teacher itself."""
@@ -161,12 +178,9 @@ class OpenCLIPTeacher:
         self._check_distinct(categories)
         synonyms = [synonym for category in categories for synonym in category['synonyms']]
         # Some at a time: all prompts of 20,000 words would take gigabytes.
-        per_synonym = torch.cat(
-            [
-                self._encode_synonyms(synonyms[i : i + self.batch_size], templates)
-                for i in range(0, len(synonyms), self.batch_size)
-            ]
-        )
+        starts = range(0, len(synonyms), self.batch_size)
+        parts = (synonyms[i : i + self.batch_size] for i in starts)
+        per_synonym = torch.cat([self._encode_synonyms(part, templates) for part in parts])
         counts = [len(category['synonyms']) for category in categories]
         embeddings = torch.stack([rows.mean(0) for rows in per_synonym.split(counts)])
         return TextEmbeddings(
@@ -192,7 +206,8 @@ class OpenCLIPTeacher:
         for i in range(0, len(texts), self.batch_size):
             part = slice(i, i + self.batch_size)
             tokens = self._tokenize(texts[part], names[part]).to(self.device)
-            chunks.append(self.model.encode_text(tokens).float().cpu())
+            with self._precision():
+                chunks.append(self.model.encode_text(tokens).float().cpu())
         return normalize(torch.cat(chunks), dim=1)
 
     def _check_distinct(self, categories: Sequence[dict]) -> None:
@@ -236,9 +251,7 @@ class OpenCLIPTeacher:
         Raises:
             ValueError: An image or its boxes have another form.
         """
-        windows = [
-            _windows(image, image_boxes) for image, image_boxes in zip(images, boxes, strict=True)
-        ]
+        windows = [_windows(*each) for each in zip(images, boxes, strict=True)]
         together = 1 if self.device.type == 'cpu' else max(len(images), 1)
         embeddings = [torch.zeros(0, self.embed_dims, device=self.device)]
         for i in range(0, len(images), together):
@@ -265,9 +278,13 @@ class OpenCLIPTeacher:
     @torch.no_grad()
     def encode_images(self, crops: Tensor) -> Tensor:
         """Encode what :meth:`crops` returns: (n, D) float32 on the teacher's device."""
-        dtype = self.autocast and getattr(torch, self.autocast)
-        with torch.autocast(self.device.type, dtype, enabled=bool(dtype)):
+        with self._precision(self.autocast):
             return self.model.encode_image(crops).float()
+
+    def _precision(self, autocast: str | None = None) -> torch.autocast:
+        """Within it the model computes as it says, and not as the caller's autocast does."""
+        dtype = autocast and getattr(torch, autocast)
+        return torch.autocast(self.device.type, dtype, enabled=bool(dtype))
 
     def _encode(self, images: Sequence[np.ndarray], windows: Sequence[Tensor]) -> Tensor:
         """The embeddings (n, D) of all windows of some images, ``batch_size`` at a time."""
@@ -291,8 +308,9 @@ class OpenCLIPTeacher:
 
     def _crops(self, pixels: Tensor, owners: Tensor, windows: Tensor) -> Tensor:
         """As :meth:`crops`, of uploaded images."""
-        size, mode = self.input_size, self.crop_mode
-        return resize_windows(pixels, owners, windows, size, mode, self._mean, self._std)
+        how = self.input_size, self.crop_mode, self._mean, self._std
+        with self._precision():
+            return resize_windows(pixels, owners, windows, *how)
 
     def _tokenize(self, texts: list[str], names: list[str]) -> Tensor:
         """The tokens (n, context length) of texts, none of which open_clip had to cut off.
@@ -327,48 +345,6 @@ def _windows(image: np.ndarray, boxes: np.ndarray | Tensor) -> Tensor:
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ValueError(f'expected boxes of shape (n, 4), found {tuple(boxes.shape)}')
     return torch.cat([crop_windows(boxes, scale, image.shape[:2]) for scale in CROP_SCALES])
-
-
-def _register_model_configs(model_config: str | None) -> None:
-    import open_clip
-
-    own = Path(__file__).parent / 'model_configs'
-    for path in (own, *([Path(model_config)] if model_config else [])):
-        if not path.exists():
-            raise FileNotFoundError(f'there is no open_clip model config at {path}')
-        open_clip.add_model_config(path)
-
-
-def _check_trusted(model_name: str) -> None:
-    import open_clip
-
-    if 'trust_remote_code' in json.dumps(open_clip.get_model_config(model_name)):
-        raise ValueError(
-            f'the model config of {model_name} has trust_remote_code, with which it could execute '
-            "anything; remove it, and use a tokenizer that needs no code of its author's"
-        )
-
-
-def _check_pretrained(model_name: str, pretrained: str | None) -> None:
-    import open_clip
-
-    if not pretrained or Path(pretrained).is_file():
-        return
-    tags = open_clip.list_pretrained_tags_by_model(model_name)
-    # open_clip takes a tag in any case and with '_' for '-', e.g. 'laion2b_s34b_b79k'.
-    known = {tag.lower().replace('-', '_') for tag in tags}
-    if pretrained.lower().replace('-', '_') not in known:
-        raise ValueError(
-            f'{pretrained!r} is neither a file nor one of the weights that open_clip has for '
-            f'{model_name}: {tags}'
-        )
-    # open_clip only warns. Not all of its tags say it, so a missing one means nothing.
-    trained_with_quick_gelu = open_clip.get_pretrained_cfg(model_name, pretrained).get('quick_gelu')
-    if trained_with_quick_gelu and not open_clip.get_model_config(model_name).get('quick_gelu'):
-        raise ValueError(
-            f'{pretrained!r} was trained with QuickGELU, which {model_name} does not have; name '
-            f'the model {model_name}-quickgelu'
-        )
 
 
 def _weights_hash(model: torch.nn.Module) -> str:

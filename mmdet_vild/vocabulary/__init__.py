@@ -2,17 +2,17 @@
 
 from .asked_words import parse_words
 from .categories import is_novel, load_categories
-from .learned_names import LearnedNames
+from .category_names import CategoryNames
 from .prompts import VILD_TEMPLATES, fill_templates, readable_name
 from .teacher_identity import knows_weights, same_teacher
 from .text_embeddings import TextEmbeddings
-from .word_checks import bare_name, repeated_names
+from .word_checks import check_word, repeated_names
 
 __all__ = [
     'VILD_TEMPLATES',
-    'LearnedNames',
+    'CategoryNames',
     'TextEmbeddings',
-    'bare_name',
+    'check_word',
     'fill_templates',
     'is_novel',
     'knows_weights',

@@ -53,9 +53,8 @@ def parse_words(text: str | Sequence[str]) -> list[dict]:
                 f'{synonyms[0]!r}; name each once'
             )
         positions[key] = position
-        categories.append(
-            {'id': position + 1, 'name': synonyms[0], 'synonyms': synonyms, 'frequency': None}
-        )
+        word = dict(id=position + 1, name=synonyms[0], synonyms=synonyms, frequency=None)
+        categories.append(word)
     return categories
 
 

@@ -10,11 +10,7 @@ from .word_checks import check_word, repeated_names
 FREQUENCIES = ('f', 'c', 'r')
 NOVEL_FREQUENCY = 'r'
 #: Names that PASCAL VOC writes as one word, which a teacher would not know.
-_SPELLED_OUT = {
-    'diningtable': 'dining table',
-    'pottedplant': 'potted plant',
-    'tvmonitor': 'tv monitor',
-}
+_SPELLED_OUT = dict(diningtable='dining table', pottedplant='potted plant', tvmonitor='tv monitor')
 
 
 def load_categories(path: str) -> list[dict]:
@@ -79,11 +75,8 @@ def _of_dataset_class(name: str) -> list[dict]:
     metainfo = getattr(dataset, 'METAINFO', {})
     names, novel = metainfo.get('classes', ()), metainfo.get('novel_classes')
     if not names:
-        known = sorted(
-            key
-            for key, value in DATASETS.module_dict.items()
-            if getattr(value, 'METAINFO', {}).get('classes')
-        )
+        metas = {key: getattr(value, 'METAINFO', {}) for key, value in DATASETS.module_dict.items()}
+        known = sorted(key for key, meta in metas.items() if meta.get('classes'))
         raise FileNotFoundError(
             f'there is no vocabulary file at {name}, nor is it a dataset class with categories, '
             f'which are: {", ".join(known)}'
@@ -115,12 +108,8 @@ def _check(category: object, index: int, path: str) -> dict:
     frequency = category.get('frequency')
     if frequency is not None and frequency not in FREQUENCIES:
         raise ValueError(f'{where}: "frequency" must be one of {FREQUENCIES}, found {frequency!r}')
-    return {
-        'id': category.get('id', index + 1),
-        'name': category['name'],
-        'synonyms': synonyms,
-        'frequency': frequency,
-    }
+    identity = category.get('id', index + 1)
+    return dict(id=identity, name=category['name'], synonyms=synonyms, frequency=frequency)
 
 
 def is_novel(category: dict) -> bool:

@@ -4,6 +4,12 @@ import unicodedata
 from collections.abc import Sequence
 
 _ARTICLES = ('{article}', 'the')
+_LOOKS = (
+    *('good', 'bad', 'bright', 'dark', 'low resolution', 'cropped', 'close-up', 'jpeg corrupted'),
+    *('blurry', 'pixelated', 'black and white'),
+)
+_QUALITIES = ('nice', 'cool', 'weird', 'small', 'large', 'clean', 'dirty', 'hard to see')
+_KINDS = ('plastic', 'toy', 'plushie', 'cartoon')
 
 #: The 63 templates of the ViLD prompt ensemble. ``{article}`` becomes "a" or "an", ``{}`` the name.
 VILD_TEMPLATES: tuple[str, ...] = (
@@ -11,42 +17,9 @@ VILD_TEMPLATES: tuple[str, ...] = (
     *(f'a photo of {a} {{}} in the scene.' for a in (*_ARTICLES, 'one')),
     *(f'itap of {a} {{}}.' for a in (*_ARTICLES, 'my')),
     *(f'a photo of {a} {{}}.' for a in (*_ARTICLES, 'my', 'one', 'many')),
-    *(
-        f'a {look} photo of {a} {{}}.'
-        for look in (
-            'good',
-            'bad',
-            'bright',
-            'dark',
-            'low resolution',
-            'cropped',
-            'close-up',
-            'jpeg corrupted',
-            'blurry',
-            'pixelated',
-            'black and white',
-        )
-        for a in _ARTICLES
-    ),
-    *(
-        f'a photo of {a} {quality} {{}}.'
-        for quality in (
-            'nice',
-            'cool',
-            'weird',
-            'small',
-            'large',
-            'clean',
-            'dirty',
-            'hard to see',
-        )
-        for a in ('a', 'the')
-    ),
-    *(
-        f'{a} {kind} {{}}.'
-        for kind in ('plastic', 'toy', 'plushie', 'cartoon')
-        for a in ('a', 'the')
-    ),
+    *(f'a {look} photo of {a} {{}}.' for look in _LOOKS for a in _ARTICLES),
+    *(f'a photo of {a} {quality} {{}}.' for quality in _QUALITIES for a in ('a', 'the')),
+    *(f'{a} {kind} {{}}.' for kind in _KINDS for a in ('a', 'the')),
     'an embroidered {}.',
     'the embroidered {}.',
     'a painting of a {}.',

@@ -65,11 +65,10 @@ class TextEmbeddings:
         bad = [names[i] for i in np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))]
         if bad:
             raise ValueError(f'the embeddings of {bad} are zero or not finite; encode them again')
-        object.__setattr__(self, 'embeddings', embeddings)
-        object.__setattr__(self, 'names', names)
-        object.__setattr__(self, 'novel', novel)
-        object.__setattr__(self, 'synonyms', tuple(map(tuple, self.synonyms)))
-        object.__setattr__(self, 'templates', tuple(self.templates))
+        synonyms, templates = tuple(map(tuple, self.synonyms)), tuple(self.templates)
+        parts = dict(embeddings=embeddings, names=names, novel=novel)
+        for field, value in (parts | dict(synonyms=synonyms, templates=templates)).items():
+            object.__setattr__(self, field, value)
 
     @property
     def embed_dims(self) -> int:
@@ -82,16 +81,9 @@ class TextEmbeddings:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f'{target.name}.{os.getpid()}.partial')
         with open(partial, 'wb') as file:
-            np.savez(
-                file,
-                embeddings=self.embeddings,
-                names=np.array(self.names),
-                novel=self.novel,
-                teacher=np.array(self.teacher),
-                prompts=np.array(
-                    json.dumps({'synonyms': self.synonyms, 'templates': self.templates})
-                ),
-            )
+            prompts = json.dumps({'synonyms': self.synonyms, 'templates': self.templates})
+            parts = {field: np.array(getattr(self, field)) for field in _FIELDS}
+            np.savez(file, **parts, prompts=np.array(prompts))
         os.replace(partial, target)
 
     @classmethod
@@ -114,14 +106,8 @@ class TextEmbeddings:
                 if found != _FIELDS:
                     raise ValueError(f'found {found}, expected {_FIELDS}')
                 prompts = json.loads(str(data['prompts']) if 'prompts' in data else _NOT_KNOWN)
-            return cls(
-                parts['embeddings'],
-                tuple(parts['names'].tolist()),
-                parts['novel'],
-                str(parts['teacher']),
-                prompts['synonyms'],
-                prompts['templates'],
-            )
+            parts |= {'names': tuple(parts['names'].tolist()), 'teacher': str(parts['teacher'])}
+            return cls(**parts, synonyms=prompts['synonyms'], templates=prompts['templates'])
         except PermissionError:
             raise
         except Exception as error:  # a damaged zip file raises errors of many kinds

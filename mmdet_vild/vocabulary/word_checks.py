@@ -8,20 +8,23 @@ from .prompts import readable_name
 
 #: LVIS says so which of two meanings a name has: 'bow_(weapon)'.
 _QUALIFIER = re.compile(r' \([^()]*\)$')
-#: The end of a text in C, and what is no character: half of one, in JSON.
-_UNWRITABLE = re.compile('[\0\ud800-\udfff]')
+#: Control characters, but for blanks and ends of lines, and half characters, as JSON can have them.
+_UNWRITABLE = re.compile('[\0-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]')
 
 
 def check_word(synonyms: Sequence[str], where: str) -> None:
-    """Raise a ValueError if a word or a synonym shows nothing, or if no file can hold it.
+    """Refuse a word that shows nothing, or that has a character that is none.
 
     Args:
         synonyms: All that it is called.
-        where: What to call it in errors.
+        where: What to call it in errors, such as ``'category 3 of train.json'``.
+
+    Raises:
+        ValueError: A synonym is empty, blank or invisible, or has a control character.
     """
     for synonym in synonyms:
         if _UNWRITABLE.search(synonym):
-            raise ValueError(f'{where} has {synonym!r}, which no text file can hold')
+            raise ValueError(f'{where} has {synonym!r} with a control character; remove it')
         if not _is_visible(readable_name(synonym)):
             raise ValueError(
                 f'{where} is empty, or has an empty synonym: {synonyms!r}; remove what is empty, '
@@ -30,8 +33,11 @@ def check_word(synonyms: Sequence[str], where: str) -> None:
 
 
 def bare_name(name: str) -> str:
-    """As :func:`readable_name`, without what LVIS adds in brackets: 'bow' for 'bow_(weapon)'."""
-    return _QUALIFIER.sub('', readable_name(name))
+    """``'bow'`` for ``'bow_(weapon)'``, ``'bow tie'`` for ``'Bow-tie'``.
+
+    As :func:`readable_name`, without hyphens and what LVIS adds in brackets.
+    """
+    return _QUALIFIER.sub('', readable_name(name).replace('-', ' '))
 
 
 def repeated_names(names: Iterable[str]) -> list[str]:

@@ -4,8 +4,6 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 
@@ -75,16 +73,6 @@ def test_overshoot_is_clipped(way: str) -> None:
     assert found.min() >= 0 and found.max() <= 255
     for crop, window in zip(found, cut.tolist(), strict=True):
         assert np.abs(crop - by_pillow(image, window, 'squash')).mean() < 0.6, window
-
-
-@given(st.integers(0, 10**6), st.integers(1, 40), st.sampled_from(crops.CROP_MODES))
-def test_groups_do_not_depend_on_each_other(seed: int, count: int, mode: str) -> None:
-    image, cut = picture(), windows(count, seed)
-    together = resized(crops._resize_groups, image, cut, mode)
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    found = resized(crops._resize_groups, image, cut[order], mode)
-    np.testing.assert_allclose(found, together[order.numpy()], rtol=0, atol=1e-2)
-    assert together.min() >= 0 and together.max() <= 255
 
 
 @pytest.mark.parametrize('mode', crops.CROP_MODES)

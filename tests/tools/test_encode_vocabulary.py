@@ -136,6 +136,17 @@ def test_novel_words(weights, tmp_path, monkeypatch, capsys):
         assert re.search(message, capsys.readouterr().err)
 
 
+def test_without_a_network(tmp_path, monkeypatch):
+    """One line, in place of a traceback."""
+    monkeypatch.setattr('open_clip.download_pretrained', lambda _: 1 / 0)
+    arguments = ('--model', 'RN50-quickgelu', '--pretrained', 'openai', '--out', tmp_path / 'x.npz')
+    with pytest.raises(SystemExit) as stop:
+        encode(monkeypatch, 'VOCDataset', *arguments)
+    assert re.fullmatch(
+        r".*: the weights 'openai' of RN50-quickgelu cannot be .*--pretrained.*", stop.value.code
+    )
+
+
 def test_what_is_wrong_leaves_no_file(weights, tmp_path, monkeypatch):
     vocabulary = tmp_path / 'words.json'
     vocabulary.write_text(json.dumps(CATEGORIES * 2))

@@ -59,13 +59,32 @@ class WordEncoder:
                     'model_name="ViT-B-32-quickgelu", pretrained="openai")'
                 )
             teacher = TASK_UTILS.build(self._teacher_cfg)
-            if not same_teacher(teacher.identity, vocabulary.teacher):
-                raise ValueError(
-                    f'the teacher is {teacher.identity}, but {vocabulary.teacher} encoded the '
-                    'vocabulary; name that one in model.teacher'
-                )
+            _check_same(teacher.identity, vocabulary)
             self._teacher = teacher
         return self._teacher
+
+    def check(self, vocabulary: TextEmbeddings) -> None:
+        """Refuse a teacher that cannot encode words, without reading weights or downloading any.
+
+        For the start of a training, which does not need the teacher itself. A detector that is only
+        tested may lack the teacher's weights.
+
+        Raises:
+            FileNotFoundError, TypeError, ValueError: The type, an argument, the name or the file of
+                the teacher is wrong, or another one encoded the vocabulary.
+        """
+        if self._teacher_cfg is None:
+            return
+        arguments = dict(self._teacher_cfg)
+        kind = arguments.pop('type', None)
+        teacher = TASK_UTILS.get(kind) if isinstance(kind, str) else kind
+        if teacher is None:
+            raise ValueError(
+                f'there is no teacher of type {kind!r}, which model.teacher names; take '
+                "'OpenCLIPTeacher', or import the file that registers yours in custom_imports"
+            )
+        if hasattr(teacher, 'check'):
+            _check_same(teacher.check(**arguments), vocabulary)
 
     def known(self, vocabulary: TextEmbeddings) -> KnownWords:
         """What words are compared with; of another vocabulary nothing is kept."""
@@ -85,9 +104,7 @@ class WordEncoder:
         """The words of a text on a device, as they were if they were asked for lately.
 
         Args:
-            text: As for :meth:`encode`.
-            custom_entities: As for :meth:`encode`.
-            vocabulary: The detector's own.
+            text, custom_entities, vocabulary: As for :meth:`encode`.
             device: Where the detector computes, and the teacher too.
             with_vocabulary: Whether the vocabulary's other words compete with these.
         """
@@ -110,10 +127,8 @@ class WordEncoder:
     ) -> TextEmbeddings:
         """The text embeddings of words.
 
-        A word that the vocabulary has, and for which no synonyms are given, is that category, with
-        its synonyms. The teacher encodes the others, in the prompts of the vocabulary. A word is
-        base if one of its names is that of a base category or a synonym of one, and novel
-        otherwise.
+        A word that is a category of the vocabulary has that one's embedding and synonyms; see
+        :meth:`KnownWords.find`. The teacher encodes the others, in the prompts of the vocabulary.
 
         Args:
             text: Words, see :func:`mmdet_vild.vocabulary.parse_words`. Or a file: ``.txt`` or
@@ -125,60 +140,44 @@ class WordEncoder:
 
         Raises:
             FileNotFoundError: There is no such file.
-            ValueError: ``custom_entities`` is False, the words or the file are wrong, a word is
-                too long for the teacher, or there is no teacher or another one.
+            ValueError: ``custom_entities`` is False, the words or the file are wrong, two words
+                are one category, a word is too long for the teacher, or there is no teacher or
+                another one.
         """
         suffix = _suffix(text)
         if suffix == '.npz':
             return _ready(text, vocabulary)
-        file = text if suffix else None
-        if isinstance(text, str) and file is None and not custom_entities:
+        if isinstance(text, str) and not suffix and not custom_entities:
             raise ValueError(
                 f'custom_entities is False, which asks for the noun phrases of {text!r} to be '
                 'found; ViLD detects words as they are: set custom_entities=True (-c of the image '
                 'demo) and write them as "cat . toy elephant"'
             )
-        known = self.known(vocabulary)
-        categories = parse_words(text) if file is None else load_categories(file)
+        categories = load_categories(text) if suffix else parse_words(text)
+        rows, synonyms, novel = self.known(vocabulary).look_up(categories)
         templates = vocabulary.templates or VILD_TEMPLATES
-        synonyms, embeddings, novel = [], [], []
-        for category in categories:
-            row, names = known.find(category['name'], category['synonyms'])
-            synonyms.append(names)
-            if row is None:
-                embeddings.append(self._encoded.get((names, templates)))
-                novel.append(known.is_novel((category['name'], *names)))
-            else:
-                embeddings.append(vocabulary.embeddings[row])
-                novel.append(vocabulary.novel[row])
+        embeddings = [
+            self._encoded.get((words, templates)) if row is None else vocabulary.embeddings[row]
+            for row, words in zip(rows, synonyms, strict=True)
+        ]
         missing = [i for i, embedding in enumerate(embeddings) if embedding is None]
-        found = TextEmbeddings(
-            # Those of missing words are any others until they are encoded.
-            np.stack([vocabulary.embeddings[0] if e is None else e for e in embeddings]),
-            tuple(category['name'] for category in categories),
-            np.array(novel),
-            vocabulary.teacher,
-            tuple(synonyms),
-            templates,
-        )
+        names = tuple(category['name'] for category in categories)
+        # Those of missing words are any others until they are encoded.
+        embeddings = np.stack([vocabulary.embeddings[0] if e is None else e for e in embeddings])
+        found = TextEmbeddings(embeddings, names, novel, vocabulary.teacher, synonyms, templates)
         if missing:
-            found = self._complete(found, missing, file, vocabulary, device)
+            stored = _stored(text, found) if suffix else None
+            if stored is None:
+                stored = self._complete(found, missing, vocabulary, device)
+                if suffix:
+                    _store(text, stored)
+            found = replace(found, embeddings=stored.embeddings)
             new = {(synonyms[i], templates): found.embeddings[i] for i in missing}
             _keep(self._encoded, new, ENCODED)
         return found
 
-    def _complete(
-        self,
-        found: TextEmbeddings,
-        missing: list[int],
-        file: str | None,
-        vocabulary: TextEmbeddings,
-        device: str | torch.device,
-    ) -> TextEmbeddings:
-        """With the embeddings of missing words, from beside their file or by the teacher."""
-        stored = None if file is None else _stored(file, found)
-        if stored is not None:
-            return replace(found, embeddings=stored.embeddings)
+    def _complete(self, found, missing: list[int], vocabulary, device) -> TextEmbeddings:
+        """With the teacher's embeddings of missing words."""
         if self._teacher_cfg is None:
             raise ValueError(
                 f'{len(missing)} of {len(found.names)} words are not in the vocabulary of this '
@@ -192,15 +191,20 @@ class WordEncoder:
             f'{len(found.templates)} prompts'
         )
         words = [
-            dict(id=i, name=found.names[i], synonyms=list(found.synonyms[i]), frequency=None)
+            dict(name=found.names[i], synonyms=list(found.synonyms[i]), frequency=None)
             for i in missing
         ]
         embeddings = found.embeddings.copy()
         embeddings[missing] = teacher.encode_categories(words, found.templates).embeddings
-        found = replace(found, embeddings=embeddings)
-        if file is not None:
-            _store(file, found)
-        return found
+        return replace(found, embeddings=embeddings)
+
+
+def _check_same(identity: str, vocabulary: TextEmbeddings) -> None:
+    if not same_teacher(identity, vocabulary.teacher):
+        raise ValueError(
+            f'the teacher is {identity}, but {vocabulary.teacher} encoded the vocabulary; name '
+            'that one in model.teacher'
+        )
 
 
 def _keep(kept: dict, new: dict, most: int) -> None:
@@ -255,17 +259,15 @@ def _store_path(file: str, text: TextEmbeddings) -> str:
 def _stored(file: str, wanted: TextEmbeddings) -> TextEmbeddings | None:
     """What is stored beside a file of words, if it is what the file says now."""
     path = _store_path(file, wanted)
+    if not Path(path).is_file():
+        return None
     try:
         stored = TextEmbeddings.load(path)
-    except FileNotFoundError:
-        return None
     except ValueError as error:
         MMLogger.get_current_instance().warning(f'the words are encoded again: {error}')
         return None
-    same = all(
-        getattr(stored, field) == getattr(wanted, field)
-        for field in ('names', 'synonyms', 'templates', 'teacher', 'embed_dims')
-    )
+    fields = ('names', 'synonyms', 'templates', 'teacher', 'embed_dims')
+    same = all(getattr(stored, field) == getattr(wanted, field) for field in fields)
     return stored if same else None
 
 

@@ -1,0 +1,42 @@
+"""A teacher that encodes words without a network, and text embeddings as it makes them."""
+
+import zlib
+
+import numpy as np
+from mmdet.registry import TASK_UTILS
+from small_models import TEACHER, WIDTH
+
+from mmdet_vild.vocabulary import TextEmbeddings
+
+TEMPLATES = ('a {}', '{}')
+
+
+@TASK_UTILS.register_module()
+class HashTeacher:
+    """Random embeddings that depend on the synonyms and the templates alone."""
+
+    calls: list[list[str]] = []
+
+    def __init__(self, identity: str = TEACHER) -> None:
+        self.identity = identity
+
+    def to(self, device) -> 'HashTeacher':
+        return self
+
+    def encode_categories(self, categories, templates) -> TextEmbeddings:
+        self.calls.append([category['name'] for category in categories])
+        return encode([category['synonyms'] for category in categories], templates, self.identity)
+
+
+def encode(synonyms, templates=(), teacher=TEACHER, novel=True) -> TextEmbeddings:
+    """Text embeddings (n, WIDTH) of n lists of synonyms, of which the first is the name."""
+    rows = [
+        np.random.default_rng(zlib.crc32(repr((list(s), tuple(templates))).encode())).normal(
+            size=WIDTH
+        )
+        for s in synonyms
+    ]
+    names = tuple(s[0] for s in synonyms)
+    synonyms = tuple(map(tuple, synonyms))
+    novel = np.broadcast_to(novel, len(names))
+    return TextEmbeddings(np.array(rows), names, novel, teacher, synonyms, tuple(templates))
