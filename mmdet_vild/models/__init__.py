@@ -2,7 +2,7 @@
 
 from .classifiers import CLIPTextClassifier
 from .detections import explained_detections
-from .detectors import CLIPOnCrops, ViLD, ViLDTextCLIP, WordEncoder
+from .detectors import CLIPOnCrops, OpenVocabularyTTA, ViLD, ViLDTextCLIP, WordEncoder
 from .losses import ViLDImageDistillLoss
 from .nms import LazyNMSRoIHead, lazy_detections, lazy_multiclass_nms
 from .roi_heads import (
@@ -19,6 +19,7 @@ __all__ = [
     'CLIPOnCrops',
     'CLIPTextClassifier',
     'LazyNMSRoIHead',
+    'OpenVocabularyTTA',
     'ViLD',
     'ViLDBBoxHead',
     'ViLDEnsembleBBoxHead',
