@@ -36,7 +36,7 @@ def test_a_distributed_run(world: StockWorld, resumed: tuple[Path, Path]) -> Non
     arguments = ('--work-dir', world.work / 'resumed-test', '--out', results)
     assert 'lvis/segm_APr' in tool(world, 'test.py', config, weights, *arguments)
     tool(world, 'analysis_tools/analyze_results.py', config, results, world.root / 'pictures')
-    assert len(list((world.root / 'pictures').rglob('*.png'))) > 0
+    assert len(list((world.root / 'pictures').rglob('*.jpg'))) > 0
 
 
 def test_test_time_augmentation(world: StockWorld, resumed: tuple[Path, Path]) -> None:
