@@ -23,7 +23,5 @@ optim_wrapper = dict(
     paramwise_cfg=dict(decay_rate=0.95, decay_type='layer_wise', num_layers=6),
     optimizer=dict(_delete_=True, type='AdamW', lr=0.0001, betas=(0.9, 0.999), weight_decay=0.05),
 )
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=1000),
-    dict(type='MultiStepLR', by_epoch=True, begin=0, end=20, milestones=[16, 19], gamma=0.1),
-]
+param_scheduler = _base_.param_scheduler
+param_scheduler[0].end = 1000

@@ -5,27 +5,13 @@ evaluation crashes as soon as there are detections. The module gets its own ``np
 still has the name. NumPy itself is left alone.
 """
 
-import types
+from types import SimpleNamespace
 
 import lvis.eval
 import numpy as np
 
 
-class _NumPyWithFloat(types.ModuleType):
-    """NumPy, and ``float`` as the alias of the built-in type that it was."""
-
-    float = float
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(np, name)
-
-
-def needed() -> bool:
-    """Return whether ``lvis.eval`` relies on a name that NumPy no longer has."""
-    return not hasattr(lvis.eval.np, 'float')
-
-
 def apply() -> None:
     """Give ``lvis.eval`` the NumPy it was written for, where it is needed."""
-    if needed():
-        lvis.eval.np = _NumPyWithFloat('numpy')
+    if not hasattr(lvis.eval.np, 'float'):
+        lvis.eval.np = SimpleNamespace(**{**vars(np), 'float': float})

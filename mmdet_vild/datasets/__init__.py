@@ -11,6 +11,7 @@ from .open_vocabulary_coco import OpenVocabularyCocoDataset, OVCocoDataset
 from .open_vocabulary_lvis import OpenVocabularyLVISDataset
 from .original_image import original_image, to_original
 from .pack_vild_inputs import PackViLDInputs
+from .repeat_factor_sampler import RepeatFactorSampler
 
 __all__ = [
     'CLIPCropEmbedding',
@@ -22,6 +23,7 @@ __all__ = [
     'OpenVocabularyCocoDataset',
     'OpenVocabularyLVISDataset',
     'PackViLDInputs',
+    'RepeatFactorSampler',
     'original_image',
     'to_original',
 ]

@@ -1,5 +1,7 @@
 """Hooks."""
 
+from .finite_loss_hook import FiniteLossHook
 from .vocabulary_check_hook import VocabularyCheckHook
+from .work_dir_config_hook import WorkDirConfigHook
 
-__all__ = ['VocabularyCheckHook']
+__all__ = ['FiniteLossHook', 'VocabularyCheckHook', 'WorkDirConfigHook']

@@ -2,7 +2,14 @@
 
 from .classifiers import CLIPTextClassifier, vocabulary_state
 from .detections import explained_detections
-from .detectors import CLIPOnCrops, OpenVocabularyMixin, ViLD, ViLDTextCLIP, WordEncoder
+from .detectors import (
+    CLIPOnCrops,
+    OpenVocabularyMixin,
+    OpenVocabularyTTA,
+    ViLD,
+    ViLDTextCLIP,
+    WordEncoder,
+)
 from .losses import ViLDImageDistillLoss
 from .nms import lazy_detections, lazy_multiclass_nms
 from .roi_heads import (
@@ -20,6 +27,7 @@ __all__ = [
     'CLIPTextClassifier',
     'LazyNMSRoIHead',
     'OpenVocabularyMixin',
+    'OpenVocabularyTTA',
     'ViLD',
     'ViLDBBoxHead',
     'ViLDEnsembleBBoxHead',

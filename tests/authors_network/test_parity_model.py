@@ -5,14 +5,13 @@ is converted by the tool, and what it holds is compared with the model that the 
 config describes.
 """
 
-import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from authors_network import load_converted, run_converter
+from authors_network import load_converted, narrow, run_converter, write_categories
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi
 
@@ -54,41 +53,26 @@ class Case:
 
     def convert(self, path: Path, folder: Path) -> torch.nn.Module:
         data, count = self.data, len(self.data['text_embeddings'])
-        categories = [
-            dict(id=i + 1, name=f'c{i}', frequency='r' if i in data['novel_labels'] else 'f')
-            for i in range(count)
-        ]
-        (folder / 'annotations.json').write_text(json.dumps(dict(categories=categories)))
-        head = 'var/frcnn_layer_0/fast_rcnn_head'
+        novel = tuple(data['novel_labels'].tolist())
+        categories = write_categories(folder / 'annotations.json', count, novel)
         method = 'vild-ensemble' if self.ensemble else 'vild'
         depth = 152 if any(key.startswith('var/resnet152') for key in data) else 50
-        width = data['var/fpn/l2/bias:0'].size
-        options = {
-            'neck.out_channels': width,
-            'rpn_head.in_channels': width,
-            'rpn_head.feat_channels': data['var/rpn_head/rpn/bias:0'].size,
-            'roi_head.bbox_roi_extractor.out_channels': width,
-            'roi_head.mask_roi_extractor.out_channels': width,
-            'roi_head.bbox_head.in_channels': width,
-            'roi_head.bbox_head.conv_out_channels': data[f'{head}/conv_0/bias:0'].size,
-            'roi_head.bbox_head.fc_out_channels': data[f'{head}/fc6/bias:0'].size,
-            'roi_head.bbox_head.num_classes': count,
-            'roi_head.bbox_head.cls_predictor_cfg.text_embeddings': folder / 'text.npz',
-            'roi_head.bbox_head.cls_predictor_cfg.temperature': 1 / float(data['temperature']),
-            'roi_head.mask_head.num_classes': count,
-            'roi_head.mask_head.in_channels': width,
-            'roi_head.mask_head.conv_out_channels': data['var/mask_head/mask-conv-l0/bias:0'].size,
-            'test_cfg.rpn.nms_pre': 200,
-            'test_cfg.rpn.max_per_img': data['stage/generate_rois_fn/0'].shape[1],
-            'test_cfg.rcnn.max_per_img': data['outputs/detection_boxes'].shape[1],
+        words = 'model.roi_head.bbox_head.cls_predictor_cfg'
+        fc = data['var/frcnn_layer_0/fast_rcnn_head/fc6/bias:0'].size
+        options = narrow(data['var/fpn/l2/bias:0'].size, fc, count) | {
+            f'{words}.text_embeddings': folder / 'text.npz',
+            f'{words}.temperature': 1 / float(data['temperature']),
+            'model.test_cfg.rpn.nms_pre': 200,
+            'model.test_cfg.rpn.max_per_img': data['stage/generate_rois_fn/0'].shape[1],
+            'model.test_cfg.rcnn.max_per_img': data['outputs/detection_boxes'].shape[1],
         }
         config = config_path(
             f'vild_official/{method}_r{depth}_fpn_tf_32xb8-lsj-180k_lvis-v1.py',
         )
         run_converter(
             *('vild_tf_to_mmdet.py', path, config, folder / 'out.pth'),
-            *('--categories', folder / 'annotations.json', '--cfg-options'),
-            *(f'model.{key}={value}' for key, value in options.items()),
+            *('--categories', categories, '--cfg-options'),
+            *(f'{key}={value}' for key, value in options.items()),
         )
         return load_converted(folder / 'out.pth')[0]
 

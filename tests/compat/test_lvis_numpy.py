@@ -14,7 +14,6 @@ def test_lvis_has_the_name_and_numpy_does_not() -> None:
     assert lvis.eval.np.float is float
     assert np.cumsum([1, 2]).astype(dtype=lvis.eval.np.float).dtype == np.float64
     assert lvis.eval.np.linspace is np.linspace
-    assert not lvis_numpy.needed()
     version = tuple(int(n) for n in np.__version__.split('.')[:2])
     assert hasattr(np, 'float') == (version < (1, 24))
 

@@ -18,24 +18,26 @@ from torch import Tensor, nn
 TOOLS = Path(__file__).parents[2] / 'tools' / 'model_converters'
 CATEGORIES, WIDTH, FC, EMBED_DIMS, STEM = 5, 8, 12, 6, 4
 BLOCKS = {50: (3, 4, 6, 3), 152: (3, 8, 36, 3)}
-#: What makes a config of configs/vild_official as narrow.
+
+
+def narrow(width: int, fc: int, categories: int) -> dict[str, object]:
+    """What makes the neck and the heads of a config of configs/vild_official narrow."""
+    rpn, roi = 'model.rpn_head', 'model.roi_head'
+    channels = ('model.neck.out_channels', f'{rpn}.in_channels', f'{rpn}.feat_channels')
+    extractors = ('bbox_roi_extractor.out_channels', 'mask_roi_extractor.out_channels')
+    heads = [f'{h}.{c}' for h in ('bbox_head', 'mask_head') for c in ('in', 'conv_out')]
+    options = dict.fromkeys([*channels, *(f'{roi}.{name}' for name in extractors)], width)
+    options |= {f'{roi}.{name}_channels': width for name in heads}
+    options |= {f'{roi}.{head}.num_classes': categories for head in ('bbox_head', 'mask_head')}
+    return options | {f'{roi}.bbox_head.fc_out_channels': fc}
+
+
+#: What makes a config as narrow as these variables.
 CFG_OPTIONS = {
     'model.backbone.base_channels': STEM,
     'model.backbone.stem_channels': STEM,
     'model.neck.in_channels': [STEM * 4, STEM * 8, STEM * 16, STEM * 32],
-    'model.neck.out_channels': WIDTH,
-    'model.rpn_head.in_channels': WIDTH,
-    'model.rpn_head.feat_channels': WIDTH,
-    'model.roi_head.bbox_roi_extractor.out_channels': WIDTH,
-    'model.roi_head.mask_roi_extractor.out_channels': WIDTH,
-    'model.roi_head.bbox_head.in_channels': WIDTH,
-    'model.roi_head.bbox_head.conv_out_channels': WIDTH,
-    'model.roi_head.bbox_head.fc_out_channels': FC,
-    'model.roi_head.bbox_head.num_classes': CATEGORIES,
-    'model.roi_head.mask_head.num_classes': CATEGORIES,
-    'model.roi_head.mask_head.in_channels': WIDTH,
-    'model.roi_head.mask_head.conv_out_channels': WIDTH,
-}
+} | narrow(WIDTH, FC, CATEGORIES)
 
 
 def run_converter(tool: str, *arguments: object) -> None:
@@ -63,15 +65,13 @@ def shapes(
     """Every variable of the network, as TensorFlow names and shapes it."""
     found = {}
 
-    def conv(name: str, size: int, inputs: int, outputs: int, bias: bool = True) -> None:
-        found[f'{name}/kernel'] = (size, size, inputs, outputs)
+    def dense(name: str, *shape: int, bias: bool = True) -> None:
+        found[f'{name}/kernel'] = shape
         if bias:
-            found[f'{name}/bias'] = (outputs,)
+            found[f'{name}/bias'] = shape[-1:]
 
-    def dense(name: str, inputs: int, outputs: int, bias: bool = True) -> None:
-        found[f'{name}/kernel'] = (inputs, outputs)
-        if bias:
-            found[f'{name}/bias'] = (outputs,)
+    def conv(name: str, size: int, inputs: int, outputs: int, bias: bool = True) -> None:
+        dense(name, size, size, inputs, outputs, bias=bias)
 
     def norm(name: str, width: int) -> None:
         for part in ('gamma', 'beta', 'moving_mean', 'moving_variance'):
@@ -97,9 +97,8 @@ def shapes(
         norm(f'fpn/p{level}-bn', WIDTH)
         norm(f'rpn_head/rpn-l{level}-bn', WIDTH)
         norm(f'rpn_head/rpn-l{level}-bn-1', WIDTH)
-    conv('fpn/p6', 3, WIDTH, WIDTH)
-    conv('rpn_head/rpn', 3, WIDTH, WIDTH)
-    conv('rpn_head/rpn-1', 3, WIDTH, WIDTH)
+    for name in ('fpn/p6', 'rpn_head/rpn', 'rpn_head/rpn-1'):
+        conv(name, 3, WIDTH, WIDTH)
     conv('rpn_head/rpn-class', 1, WIDTH, 3)
     conv('rpn_head/rpn-box', 1, WIDTH, 12)
     head = 'frcnn_layer_0/fast_rcnn_head'
@@ -146,15 +145,10 @@ def write_npz(path: Path, values: dict[str, np.ndarray]) -> Path:
 
 def write_categories(path: Path, count: int = CATEGORIES, novel: tuple[int, ...] = (1, 3)) -> Path:
     """An annotation file's categories, of which those at ``novel`` are rare."""
-    categories = [
-        dict(
-            id=i + 1,
-            name=f'category {i}',
-            synonyms=[f'category {i}', f'thing {i}'],
-            frequency='r' if i in novel else 'f',
-        )
-        for i in range(count)
-    ]
+    categories = []
+    for i in range(count):
+        names = dict(name=f'category {i}', synonyms=[f'category {i}', f'thing {i}'])
+        categories.append(dict(id=i + 1, frequency='r' if i in novel else 'f', **names))
     path.write_text(json.dumps(dict(categories=categories)))
     return path
 
@@ -216,9 +210,7 @@ class Reference:
     def fpn(self, features: list[Tensor]) -> list[Tensor]:
         laterals = [self.conv(f'fpn/l{i}', x) for i, x in enumerate(features, 2)]
         for i in (2, 1, 0):
-            laterals[i] = laterals[i] + laterals[i + 1].repeat_interleave(2, 2).repeat_interleave(
-                2, 3
-            )
+            laterals[i] = laterals[i] + F.interpolate(laterals[i + 1], scale_factor=2)
         outs = [self.conv(f'fpn/post_hoc_d{i}', x) for i, x in enumerate(laterals, 2)]
         outs.append(self.conv('fpn/p6', outs[-1], 2, same=True))
         return [self.norm(f'fpn/p{i}-bn', x) for i, x in enumerate(outs, 2)]

@@ -113,17 +113,13 @@ def test_every_damaged_byte_is_noticed():
     index, shards = parts()
     rng = np.random.default_rng(0)
     harmless = 0
-    for which in (None, *shards):
-        data = index if which is None else shards[which]
+    for which, data in {None: index, **shards}.items():
         for position in range(len(data)):
             damaged = bytearray(data)
             damaged[position] ^= 1 << rng.integers(8)
+            files = {None: index, **shards, which: bytes(damaged)}
             try:
-                if which is None:
-                    found = TFCheckpoint(bytes(damaged), shards, 'here')
-                else:
-                    found = TFCheckpoint(index, shards | {which: bytes(damaged)}, 'here')
-                assert_same(found, VALUES)
+                assert_same(TFCheckpoint(files.pop(None), files, 'here'), VALUES)
                 harmless += 1
             except ValueError as error:
                 assert str(error).startswith('here: ')
@@ -143,27 +139,31 @@ def test_every_truncation_is_noticed():
                 list(found.values())
 
 
+def refuses(path: Path, error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        open_checkpoint(str(path))
+
+
 def test_refuses_what_is_not_one_checkpoint(tmp_path):
-    with pytest.raises(FileNotFoundError, match='there is no checkpoint at .*nowhere'):
-        open_checkpoint(str(tmp_path / 'nowhere'))
-    with pytest.raises(ValueError, match='holds 0 checkpoints'):
-        open_checkpoint(str(tmp_path))
-    text = tmp_path / 'readme.txt'
-    text.write_text('words')
-    with pytest.raises(ValueError, match='is no TensorFlow checkpoint; expected'):
-        open_checkpoint(str(text))
+    refuses(tmp_path / 'nowhere', FileNotFoundError, 'there is no checkpoint at .*nowhere')
+    refuses(tmp_path, ValueError, 'holds 0 checkpoints')
+    (tmp_path / 'readme.txt').write_text('words')
+    refuses(tmp_path / 'readme.txt', ValueError, 'is no TensorFlow checkpoint; expected')
     np.savez(tmp_path / 'a.npz', a=np.ones(3))
-    with pytest.raises(ValueError, match='holds no var/<name> arrays'):
-        open_checkpoint(str(tmp_path / 'a.npz'))
+    refuses(tmp_path / 'a.npz', ValueError, 'holds no var/<name> arrays')
+    with tarfile.open(tmp_path / 'a.tar.gz', 'w:gz') as archive:
+        archive.addfile(tarfile.TarInfo('nothing'), io.BytesIO())
+    refuses(tmp_path / 'a.tar.gz', ValueError, 'holds 0 checkpoints')
     for file in WRITTEN.iterdir():
         shutil.copy(file, tmp_path)
+        (tmp_path / f'._{file.name}').write_bytes(b'what a Mac adds')
+    assert_same(open_checkpoint(str(tmp_path)), VALUES)
+    for file in WRITTEN.iterdir():
         shutil.copy(file, tmp_path / file.name.replace('-7', '-8'))
-    with pytest.raises(ValueError, match=r"holds 2 checkpoints \['model.ckpt-7', 'model.ckpt-8'\]"):
-        open_checkpoint(str(tmp_path))
+    refuses(tmp_path, ValueError, r"holds 2 checkpoints \['model.ckpt-7', 'model.ckpt-8'\]")
     assert_same(open_checkpoint(str(tmp_path / 'model.ckpt-8')), VALUES)
     (tmp_path / 'model.ckpt-8.data-00001-of-00002').unlink()
-    with pytest.raises(ValueError, match=r'the shards \[1\] are missing'):
-        open_checkpoint(str(tmp_path / 'model.ckpt-8'))
+    refuses(tmp_path / 'model.ckpt-8', ValueError, r'the shards \[1\] are missing')
 
 
 @pytest.mark.parametrize('name', ['a.tar.gz', 'a.npz'])
@@ -176,34 +176,17 @@ def test_damaged_downloads(tmp_path, name):
         with tarfile.open(whole, 'w:gz') as archive:
             for file in WRITTEN.iterdir():
                 archive.add(file, file.name)
-    data = whole.read_bytes()
-    rng = np.random.default_rng(0)
+    data, rng = whole.read_bytes(), np.random.default_rng(0)
     changed = [data[:size] for size in range(0, len(data), 7)]
     for position in range(0, len(data) if name == 'a.tar.gz' else 0, 7):
-        flipped = bytearray(data)
-        flipped[position] ^= 1 << rng.integers(8)
-        changed.append(bytes(flipped))
+        flip = data[position] ^ 1 << int(rng.integers(8))
+        changed.append(data[:position] + bytes([flip]) + data[position + 1 :])
     for content in changed:
         whole.write_bytes(content)
         try:
             assert_same(open_checkpoint(str(whole)), VALUES)
         except ValueError as error:
             assert str(whole) in str(error)
-
-
-def test_what_a_mac_adds_is_no_checkpoint(tmp_path):
-    for file in WRITTEN.iterdir():
-        shutil.copy(file, tmp_path)
-        (tmp_path / f'._{file.name}').write_bytes(b'resources')
-    assert_same(open_checkpoint(str(tmp_path)), VALUES)
-
-
-def test_an_archive_of_something_else(tmp_path):
-    path = tmp_path / 'a.tar.gz'
-    with tarfile.open(path, 'w:gz') as archive:
-        archive.addfile(tarfile.TarInfo('nothing'), io.BytesIO())
-    with pytest.raises(ValueError, match='holds 0 checkpoints'):
-        open_checkpoint(str(path))
 
 
 @pytest.mark.tensorflow

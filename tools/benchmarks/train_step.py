@@ -63,7 +63,7 @@ COMPARISONS = {
         ('Mask R-CNN', 'ViLD', 'ViLD-ensemble'),
     ),
     '4conv2fc': (
-        "The paper's bbox head (4 convs and 2 FCs), the default of this project's configs",
+        "The paper's bbox head (4 convs and 2 FCs)",
         ('Mask R-CNN', 'Mask R-CNN, 4 convs', 'ViLD, 4 convs', 'ViLD-ensemble, 4 convs'),
     ),
 }
@@ -158,6 +158,10 @@ def config_of(name: str, text: str) -> Config:
     else:
         cfg = Config.fromfile(mmdet_vild.config_path(file))
         cfg.model.roi_head.bbox_head.cls_predictor_cfg.text_embeddings = text
+        # What the stock config has: the two are to differ in ViLD alone.
+        cfg.model.backbone.frozen_stages = 1
+        cfg.model.neck.norm_cfg = None
+        cfg.model.roi_head.bbox_head.update(norm_cfg=None, num_shared_fcs=2)
     if convs or file != STOCK:
         cfg.model.roi_head.bbox_head.num_shared_convs = convs
     cfg.model.backbone.init_cfg = None

@@ -26,6 +26,24 @@ test_pipeline = [
         ),
     ),
 ]
+# --tta: the image and its mirror image.
+tta_pipeline = [
+    test_pipeline[0],
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [test_pipeline[1]],
+            [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)],
+            [dict(type='LoadAnnotations', with_bbox=True)],
+            [
+                dict(
+                    type='PackDetInputs',
+                    meta_keys=(*test_pipeline[-1]['meta_keys'], 'flip', 'flip_direction'),
+                )
+            ],
+        ],
+    ),
+]
 
 train_dataloader = dict(
     batch_size=16,

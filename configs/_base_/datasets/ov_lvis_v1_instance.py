@@ -1,4 +1,5 @@
-# LVIS v1 with its official files; novel (rare) annotations are dropped at load for training.
+# LVIS v1 with its official files; novel (rare) annotations are dropped at load for training, and
+# images of the rarer base categories are repeated (repeat factor sampling, RFS).
 dataset_type = 'OpenVocabularyLVISDataset'
 data_root = 'data/lvis_v1/'
 backend_args = None
@@ -30,12 +31,30 @@ test_pipeline = [
         ),
     ),
 ]
+# --tta: the image and its mirror image.
+tta_pipeline = [
+    test_pipeline[0],
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [test_pipeline[1]],
+            [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)],
+            [dict(type='LoadAnnotations', with_bbox=True)],
+            [
+                dict(
+                    type='PackDetInputs',
+                    meta_keys=(*test_pipeline[-1]['meta_keys'], 'flip', 'flip_direction'),
+                )
+            ],
+        ],
+    ),
+]
 
 train_dataloader = dict(
     batch_size=2,
     num_workers=2,
     persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
+    sampler=dict(type='RepeatFactorSampler', shuffle=True),
     batch_sampler=dict(type='AspectRatioBatchSampler'),
     dataset=dict(
         type=dataset_type,

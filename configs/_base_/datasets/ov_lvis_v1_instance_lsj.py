@@ -25,6 +25,8 @@ test_pipeline = [
     dict(type='Resize', scale=image_size, keep_ratio=True),
     *_base_.test_pipeline[2:],
 ]
+tta_pipeline = _base_.tta_pipeline
+tta_pipeline[1].transforms[0] = [test_pipeline[1]]
 train_dataloader = dict(
     batch_size=8,
     num_workers=8,

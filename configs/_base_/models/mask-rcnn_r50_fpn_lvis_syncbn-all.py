@@ -7,8 +7,13 @@ model = dict(
     data_preprocessor=dict(
         batch_augments=[dict(type='BatchFixedSizePad', size=(1024, 1024), pad_mask=True)]
     ),
-    backbone=dict(frozen_stages=-1, norm_cfg=norm_cfg, norm_eval=False, init_cfg=None),
+    backbone=dict(norm_cfg=norm_cfg, norm_eval=False, init_cfg=None),
     neck=dict(norm_cfg=norm_cfg),
     rpn_head=dict(num_convs=2),
-    roi_head=dict(bbox_head=dict(norm_cfg=norm_cfg), mask_head=dict(norm_cfg=norm_cfg)),
+    roi_head=dict(
+        bbox_head=dict(
+            num_shared_fcs=2, norm_cfg=norm_cfg, loss_bbox=dict(type='SmoothL1Loss', beta=1.0)
+        ),
+        mask_head=dict(norm_cfg=norm_cfg),
+    ),
 )

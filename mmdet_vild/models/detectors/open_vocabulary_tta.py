@@ -1,0 +1,53 @@
+"""Test-time augmentation that keeps the words and the masks of detections."""
+
+from mmcv.ops import batched_nms
+from mmdet.models.test_time_augs import DetTTAModel
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import bbox_flip
+from mmengine.structures import InstanceData
+
+#: The dimensions of masks (n, h, w) that a flip turns.
+FLIPPED_DIMS = {'horizontal': [2], 'vertical': [1], 'diagonal': [1, 2]}
+
+
+@MODELS.register_module()
+class OpenVocabularyTTA(DetTTAModel):
+    """mmdet's ``DetTTAModel`` for the detectors here, and for any of mmdet's with masks.
+
+    The boxes of all views of an image, the original and the flipped one for instance, go through
+    one more NMS. A detection that is kept keeps all that its view found: mmdet's ``labels``,
+    ``scores`` and ``masks``, and ``label_names`` and ``novel``. Masks are not averaged.
+
+    Args:
+        tta_cfg: ``nms`` and ``max_per_img``; default are those of the detector's
+            ``test_cfg.rcnn``.
+        **kwargs: ``module``, the detector, and others of :class:`DetTTAModel`.
+    """
+
+    def __init__(self, tta_cfg: dict | None = None, **kwargs) -> None:
+        super().__init__(tta_cfg=tta_cfg, **kwargs)
+        if tta_cfg is None:
+            cfg = self.module.test_cfg.rcnn
+            nms = dict(type='nms', iou_threshold=cfg.nms.iou_threshold)
+            self.tta_cfg = dict(nms=nms, max_per_img=cfg.max_per_img)
+
+    def _merge_single_sample(self, data_samples: list[DetDataSample]) -> DetDataSample:
+        found = InstanceData.cat([_unflipped(sample) for sample in data_samples])
+        if len(found):
+            boxes, keep = batched_nms(found.bboxes, found.scores, found.labels, self.tta_cfg['nms'])
+            found = found[keep]
+            found.scores = boxes[:, 4]
+        data_samples[0].pred_instances = found[: self.tta_cfg['max_per_img']]
+        return data_samples[0]
+
+
+def _unflipped(sample: DetDataSample) -> InstanceData:
+    """The detections of a view, in the original image."""
+    found = sample.pred_instances
+    if sample.get('flip'):
+        direction = sample.flip_direction
+        found.bboxes = bbox_flip(found.bboxes, sample.ori_shape, direction)
+        if 'masks' in found:
+            found.masks = found.masks.flip(FLIPPED_DIMS[direction])
+    return found

@@ -1,0 +1,68 @@
+"""A training stops where its loss is not finite."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+
+from mmdet_vild.hooks import FiniteLossHook
+
+pytestmark = pytest.mark.onedl
+
+
+class Model(BaseModel):
+    """One number, and losses that are what the data says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, box: list, distill: list, mode: str = 'loss') -> dict:
+        return dict(
+            loss_box=self.number * box[0],
+            loss_distill=[self.number * part for part in distill],
+            acc=torch.tensor(float('nan')),  # which is none
+        )
+
+
+def train(folder: Path, *samples: dict) -> None:
+    Runner(
+        Model(),
+        str(folder),
+        train_dataloader=dict(
+            dataset=[{key: torch.tensor(value) for key, value in s.items()} for s in samples],
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            batch_size=1,
+        ),
+        train_cfg=dict(by_epoch=False, max_iters=len(samples)),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=1)),
+        custom_hooks=[FiniteLossHook()],
+        experiment_name=folder.name,
+    ).train()
+
+
+FINE = dict(box=2.0, distill=1.0)
+
+
+def test_a_finite_loss_goes_on(tmp_path: Path) -> None:
+    train(tmp_path, FINE, FINE)
+    assert (tmp_path / 'iter_2.pth').exists()
+
+
+@pytest.mark.parametrize('value', ['nan', 'inf', '-inf'])
+@pytest.mark.parametrize('part, other', [('box', 'distill'), ('distill', 'box')])
+def test_the_part_is_named(tmp_path: Path, value: str, part: str, other: str) -> None:
+    """In the very iteration, before weights are written."""
+    wrong = FINE | {part: float(value)}
+    message = f'in iteration 2: loss_{part} is {value}, while loss_{other} is '
+    with pytest.raises(FloatingPointError, match=message):
+        train(tmp_path, FINE, wrong, FINE)
+    assert (tmp_path / 'iter_1.pth').exists() and not (tmp_path / 'iter_2.pth').exists()
+
+
+def test_a_sum_that_overflows(tmp_path: Path) -> None:
+    with pytest.raises(FloatingPointError, match='the sum of all, while loss_box is 3e.38'):
+        train(tmp_path, dict(box=3e38, distill=3e38))
