@@ -6,7 +6,7 @@ from itertools import chain
 
 import numpy as np
 
-from .annotation_fields import Entries, floats, is_path, shown
+from .annotation_fields import LARGEST, Entries, floats, is_path, shown
 
 #: No image has so many pixels in a row, and no box is so far from its image.
 FARTHEST = 1_000_000
@@ -193,7 +193,9 @@ def _most(which: np.ndarray, fraction: float = 0.5) -> bool:
 
 
 def _are_numbers(values: object) -> bool:
-    return isinstance(values, list) and set(map(type, values)) <= {int, float}
+    if not isinstance(values, list) or not set(map(type, values)) <= {int, float}:
+        return False
+    return all(abs(value) <= LARGEST for value in values)  # NaN is not
 
 
 def _are_boxes(values: list[list]) -> list | np.ndarray:
@@ -201,7 +203,7 @@ def _are_boxes(values: list[list]) -> list | np.ndarray:
         try:
             boxes = floats(chain.from_iterable(values)).reshape(-1, 4)
             return np.abs(boxes).sum(axis=1) <= FARTHEST  # NaN is not
-        except TypeError:
+        except (TypeError, OverflowError):
             pass
     return [len(box) == 4 and _are_numbers(box) for box in values]
 
@@ -219,7 +221,7 @@ def _polygons(masks: list[list], far: np.ndarray) -> tuple[np.ndarray, np.ndarra
     counts = np.array([len(p) if ok else 0 for p, ok in zip(polygons, fine, strict=True)], int)
     try:
         points = floats(chain.from_iterable(p for p in polygons if type(p) is list))
-    except TypeError:  # one by one, to find which
+    except (TypeError, OverflowError):  # one by one, to find which
         fine &= [_are_numbers(polygon) for polygon in polygons]
     else:
         which = np.repeat(np.arange(len(polygons)), counts)
@@ -237,7 +239,11 @@ def _are_runs(masks: list[dict], sizes: list[list[int]]) -> list[bool]:
     texts = [i for i, count in enumerate(counts) if isinstance(count, str)]
     pixels = dict(zip(texts, covered([counts[i] for i in texts]).tolist(), strict=True))
     for i, count in enumerate(counts):
-        if isinstance(count, list) and set(map(type, count)) <= {int} and min(count) >= 0:
+        if (
+            isinstance(count, list)
+            and set(map(type, count)) <= {int}
+            and min(count, default=0) >= 0
+        ):
             pixels[i] = sum(count)
     return [
         mask.get('size') == [height, width] and pixels.get(i) == height * width

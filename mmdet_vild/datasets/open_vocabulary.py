@@ -49,8 +49,8 @@ class OpenVocabularyDatasetMixin:
         novel = self._metainfo['novel_classes']
         if not isinstance(novel, (list, tuple)):
             raise ValueError(
-                f'novel_classes must be a list of names, found {novel!r}; write one name as '
-                'novel_classes=("cat",)'
+                f'novel_classes for {self.ann_file} must be a list of names, found {novel!r}; '
+                'write one name as novel_classes=("cat",)'
             )
         if unknown := [name for name in novel if name not in classes]:
             raise ValueError(
@@ -92,11 +92,13 @@ class OpenVocabularyDatasetMixin:
         except _REFUSALS as error:
             if isinstance(error, ValueError) and str(self.ann_file) in str(error):
                 raise
+            found = f'{self.ann_file} cannot be read ({error!r})'
             content = json.loads(fileio.get_text(self.ann_file, backend_args=self.backend_args))
-            self._checked(content)
-            raise ValueError(
-                f'{self.ann_file} cannot be read ({error!r}). It needs {self.FORMAT}'
-            ) from error
+            try:
+                self._checked(content)
+            except ValueError as why:
+                found = why
+            raise ValueError(f'{found}. It needs {self.FORMAT}') from error
         if not data_list:
             raise ValueError(f'{self.ann_file} has no images')
         if self._dropping:
@@ -140,9 +142,9 @@ class OpenVocabularyDatasetMixin:
         unused = checked.unused(names.keys() - self._novel_ids)
         if unused and not self.test_mode:
             checked.doubts.append(
-                f'nothing is annotated as {len(unused)} of the {len(base)} base categories, which '
-                f'would be wrong wherever they are detected in training: '
-                f'{[names[i] for i in unused[:10]]}; {self.WITHOUT_ANNOTATIONS}'
+                f'{len(unused)} of the {len(base)} base categories have no annotation: '
+                f'{[names[i] for i in unused[:20]]}; {self.WITHOUT_ANNOTATIONS}, or training takes '
+                'every region for none of them'
             )
         logger = MMLogger.get_current_instance()
         # Not by arguments: MMLogger takes warnings of one template for the same warning.
@@ -234,7 +236,7 @@ class OpenVocabularyDatasetMixin:
 
 
 def from_main_process(function: Callable) -> Any:
-    """What a function returns in the main process; ``None`` in others, where its errors come, too."""
+    """A function's result in the main process, ``None`` in others; its errors are raised in all."""
     result = error = None
     if dist.is_main_process():
         try:
