@@ -148,7 +148,7 @@ def check_metric(metric: BaseMetric, dataset: Dataset, paths: dict) -> None:
         name = api.imgs.get(img_id, {}).get('coco_url' if lvis else 'file_name')
         other = name and path and PurePath(name).name != PurePath(path).name
         if other or img_id not in api.imgs:
-            found = f'{path}, but {name or "none"} in it is image {img_id!r}'
+            found = f'{path or "no file"}, but {name or "none"} in it is image {img_id!r}'
             break
     else:
         if classes == names:
