@@ -27,6 +27,7 @@ def apply_compat() -> None:
         cpu_distributed,
         label_names,
         lvis_numpy,
+        odd_pictures,
         random_affine,
         resume_config,
     )
@@ -35,5 +36,6 @@ def apply_compat() -> None:
     cpu_distributed.apply()
     label_names.apply()
     lvis_numpy.apply()
+    odd_pictures.apply()
     random_affine.apply()
     resume_config.apply()
