@@ -32,14 +32,14 @@ class VocabularyCheckHook(Hook):
     tests without complaint, and detects nonsense. Before training (for the validation dataset
     too), validation and testing this hook compares
 
-    - the dataset's ``classes`` with the names in the text-embedding file, in order;
-    - the dataset's ``novel_classes``, where it has any, with the novel ones of the classifier;
+    - the dataset's ``classes`` with the names in the text-embedding file, in order, and its
+      ``novel_classes``, where it has any, with the novel ones of the classifier;
     - the categories and images of the metrics' annotation files with the dataset's, of any model;
 
     and before training
 
-    - the teacher and the embedding width of the store with those of the text embeddings;
-    - the annotation file that the store was made for, and its images, with the dataset's;
+    - the store's teacher and embedding width with those of the text embeddings, and the annotation
+      file that it was made for, and its images, with the dataset's;
     - that nothing resizes the batch, which would leave the stored boxes behind;
     - that no annotation of a novel category is in the training data, unless the classifier has
       ``mask_novel=False``, as that of a baseline supervised with novel categories has;
@@ -129,12 +129,7 @@ def check_metric(metric: BaseMetric, dataset: Dataset, paths: dict) -> None:
     """Raise a ValueError where a metric would compare detections with other annotations.
 
     mmdet's COCO and LVIS metrics read an annotation file of their own, and count labels in the
-    order of its categories.
-
-    Args:
-        metric: Checked if it has read an annotation file in COCO's or LVIS's format.
-        dataset: What is tested, in no wrappers.
-        paths: Of its images.
+    order of its categories. ``paths`` are those of the images of the dataset.
     """
     lvis = getattr(metric, '_lvis_api', None)
     api = lvis or getattr(metric, '_coco_api', None)
@@ -166,19 +161,7 @@ def check_store(
     dataset: Dataset,
     paths: dict,
 ) -> None:
-    """Raise where a store has another teacher or annotation file, or lacks an image.
-
-    Args:
-        classifiers: Those of the model.
-        transform: What reads the store; of another than an :class:`EmbeddingStore` only the teacher
-            is checked.
-        dataset: A training dataset.
-        paths: Of its images.
-
-    Raises:
-        MissingRecordError: It has no record of an image.
-        ValueError: It was made by another teacher, or for another annotation file.
-    """
+    """Raise a ValueError where a store has another teacher or annotations, or lacks an image."""
     store = transform.store
     for classifier in classifiers:
         same = same_teacher(store.teacher, classifier.teacher)
