@@ -27,6 +27,7 @@ def apply_compat() -> None:
         cpu_distributed,
         label_names,
         lvis_numpy,
+        odd_pictures,
         orphaned_workers,
         random_affine,
         resume_config,
@@ -37,5 +38,6 @@ def apply_compat() -> None:
     label_names.apply()
     lvis_numpy.apply()
     orphaned_workers.apply()
+    odd_pictures.apply()
     random_affine.apply()
     resume_config.apply()

@@ -1,20 +1,22 @@
 """What datasets with novel categories have in common: these stay out of training."""
 
 import json
-from functools import cached_property
+from collections.abc import Callable, Collection
 from typing import Any
 
 import cv2
+from mmengine import dist, fileio
 from mmengine.logging import MMLogger
 
 from mmdet_vild.vocabulary import repeated_names
+from mmdet_vild.vocabulary.word_checks import check_word
 
-from .annotation_checks import check_box, check_image, check_mask
+from .annotation_checks import CheckedAnnotations
 from .clip_crop_embedding import CLIPCropEmbedding
 from .geometry import check_transforms, flatten_transforms
 
 #: How mmdet, pycocotools and lvis refuse a file, none of which checks it.
-_REFUSALS = (AssertionError, AttributeError, IndexError, OverflowError, TypeError, ValueError)
+_REFUSALS = (AssertionError, AttributeError, LookupError, OverflowError, TypeError, ValueError)
 
 
 class OpenVocabularyDatasetMixin:
@@ -32,14 +34,30 @@ class OpenVocabularyDatasetMixin:
     """
 
     METAINFO = {'classes': (), 'novel_classes': (), 'base_classes': (), 'palette': 'random'}
-    #: What an annotation file of this format needs, and which folder its images' paths start from.
-    FORMAT = IMAGE_FOLDER = ''
+    #: What an annotation file of this format needs, which folder its images' paths start from, in
+    #: which field they are, and what to do about a base category without annotations.
+    FORMAT = IMAGE_FOLDER = PATH = WITHOUT_ANNOTATIONS = ''
 
     def __init__(self, *args: Any, drop_novel: bool = True, **kwargs: Any) -> None:
         self.drop_novel = drop_novel
         super().__init__(*args, **kwargs)
         if any(isinstance(transform, CLIPCropEmbedding) for transform in self._transforms):
             check_transforms(self._transforms)
+
+    def named_novel(self, classes: tuple[str, ...]) -> tuple[str, ...]:
+        """The novel categories that ``metainfo`` names, some of the classes."""
+        novel = self._metainfo['novel_classes']
+        if not isinstance(novel, (list, tuple)):
+            raise ValueError(
+                f'novel_classes for {self.ann_file} must be a list of names, found {novel!r}; '
+                'write one name as novel_classes=("cat",)'
+            )
+        if unknown := [name for name in novel if name not in classes]:
+            raise ValueError(
+                f"these novel_classes of metainfo are none of {self.ann_file}'s "
+                f'{len(classes)} classes: {unknown}'
+            )
+        return tuple(dict.fromkeys(novel))
 
     def read_categories(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Check the categories of the annotation file.
@@ -63,7 +81,6 @@ class OpenVocabularyDatasetMixin:
                 f'name the folder inside data_root: {self.IMAGE_FOLDER}'
             )
         self._novel_ids: set | None = None
-        self._num_dropped = self._num_unusable = 0
         try:
             data_list = super().load_data_list()
         except FileNotFoundError as error:
@@ -72,35 +89,21 @@ class OpenVocabularyDatasetMixin:
             ) from error
         except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ValueError(f'{self.ann_file} is not valid JSON: {error}') from error
-        except KeyError as error:
-            raise ValueError(
-                f'{self.ann_file} lacks the field {error}. It needs {self.FORMAT}'
-            ) from error
         except _REFUSALS as error:
             if isinstance(error, ValueError) and str(self.ann_file) in str(error):
                 raise
-            raise ValueError(
-                f'{self.ann_file} cannot be read ({error}). It needs {self.FORMAT}'
-            ) from error
+            found = f'{self.ann_file} cannot be read ({error!r})'
+            content = json.loads(fileio.get_text(self.ann_file, backend_args=self.backend_args))
+            try:
+                self._checked(content)
+            except ValueError as why:
+                found = why
+            raise ValueError(f'{found}. It needs {self.FORMAT}') from error
         if not data_list:
             raise ValueError(f'{self.ann_file} has no images')
-        logger = MMLogger.get_current_instance()
-        if self._num_unusable:
-            # Not by arguments: MMLogger takes warnings of one template for the same warning.
-            logger.warning(
-                f'ignored {self._num_unusable} annotations of {self.ann_file} whose boxes are '
-                'outside of their image or less than a pixel wide or high, or whose area is 0'
-            )
         if self._dropping:
             for category_id in self._novel_ids:
                 self.cat_img_map[category_id] = []
-            logger.info(
-                'dropped %d annotations of %d novel categories (of %d categories) from %s',
-                self._num_dropped,
-                len(self._novel_ids),
-                len(self.cat_ids),
-                self.ann_file,
-            )
         return data_list
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
@@ -113,46 +116,58 @@ class OpenVocabularyDatasetMixin:
             The parsed annotations.
         """
         if self._novel_ids is None:
-            # The annotation file is at hand only while the parent class goes through its images.
-            classes, novel = self.read_categories()
-            self._metainfo.update(
-                classes=classes,
-                novel_classes=novel,
-                base_classes=tuple(name for name in classes if name not in novel),
-            )
-            ids = zip(self.cat_ids, classes, strict=True)
-            self._novel_ids = {category_id for category_id, name in ids if name in novel}
-        image, annotations = raw_data_info['raw_img_info'], raw_data_info['raw_ann_info']
-        check_image(image, self.data_prefix['img'], f'image {image["img_id"]!r} of {self.ann_file}')
+            self._begin()  # the whole file is at hand while mmdet goes through its images
         if self._dropping:
-            kept = [ann for ann in annotations if ann['category_id'] not in self._novel_ids]
-            self._num_dropped += len(annotations) - len(kept)
-            annotations = kept
-        wanted = [
-            ann
-            for ann in annotations
-            if ann['category_id'] in self.cat2label and not ann.get('ignore')
-        ]
-        for annotation in wanted:
-            check_box(annotation, f'annotation {annotation["id"]!r} of {self.ann_file}')
-        if self._loads_masks:
-            for annotation in wanted:
-                if not annotation.get('segmentation'):
-                    raise ValueError(
-                        f'annotation {annotation["id"]} of {self.ann_file} has no segmentation; '
-                        'add it, or train boxes only, with LoadAnnotations(with_mask=False) and a '
-                        'model without a mask head'
-                    )
-        data_info = super().parse_data_info({**raw_data_info, 'raw_ann_info': annotations})
-        self._num_unusable += len(wanted) - len(data_info['instances'])
-        return data_info
+            kept = [
+                annotation
+                for annotation in raw_data_info['raw_ann_info']
+                if annotation['category_id'] not in self._novel_ids
+            ]
+            raw_data_info = {**raw_data_info, 'raw_ann_info': kept}
+        return super().parse_data_info(raw_data_info)
+
+    def _begin(self) -> None:
+        """Check the annotation file, learn which categories are novel, and say what is used."""
+        content = (self.lvis if hasattr(self, 'lvis') else self.coco).dataset
+        checked = from_main_process(lambda: self._checked(content, self.cat2label))
+        classes, novel = self.read_categories()
+        base = tuple(name for name in classes if name not in novel)
+        self._metainfo.update(classes=classes, novel_classes=novel, base_classes=base)
+        names = dict(zip(self.cat_ids, classes, strict=True))
+        self._novel_ids = {category_id for category_id, name in names.items() if name in novel}
+        if checked is None:
+            return
+        if self._dropping:
+            checked.drop(checked.of(self._novel_ids), f'of {len(novel)} novel categories')
+        unused = checked.unused(names.keys() - self._novel_ids)
+        if unused and not self.test_mode:
+            checked.doubts.append(
+                f'{len(unused)} of the {len(base)} base categories have no annotation: '
+                f'{[names[i] for i in unused[:20]]}; {self.WITHOUT_ANNOTATIONS}, or training takes '
+                'every region for none of them'
+            )
+        logger = MMLogger.get_current_instance()
+        # Not by arguments: MMLogger takes warnings of one template for the same warning.
+        logger.info(f'{self.ann_file}:\n{checked.table()}')
+        if checked.doubts:
+            doubts = '\n'.join(f'- {doubt}' for doubt in checked.doubts)
+            logger.warning(f'{self.ann_file} may not say what is meant:\n{doubts}')
+
+    def _checked(self, content: dict, class_ids: Collection | None = None) -> CheckedAnnotations:
+        loading = [t for t in self._transforms if getattr(t, 'with_mask', False)]
+        bitmaps = any(getattr(t, 'poly2mask', True) for t in loading)
+        masks = ('bitmaps' if bitmaps else 'polygons') if loading else ''
+        folder = self.data_prefix['img']
+        return CheckedAnnotations(content, self.ann_file, self.PATH, folder, class_ids, masks)
 
     def check_names(self, names: tuple) -> None:
-        """Raise a ValueError if a name of a category is no text, or two are the same."""
-        if odd := [name for name in names if not isinstance(name, str)]:
-            raise ValueError(
-                f'{self.ann_file} has a category of the name {odd[0]!r}; expected a text'
-            )
+        """Raise a ValueError if a name of a category shows nothing, or two are the same."""
+        for name in names:
+            if not isinstance(name, str):
+                raise ValueError(
+                    f'{self.ann_file} has a category of the name {name!r}; expected a text'
+                )
+            check_word([name], f'the category {name!r} of {self.ann_file}')
         if repeated := repeated_names(names):
             raise ValueError(f'{self.ann_file} names these categories more than once: {repeated}')
 
@@ -161,13 +176,9 @@ class OpenVocabularyDatasetMixin:
 
         Raises:
             ValueError: The image cannot be decoded, or has another size than the annotation file
-                says, so that the annotations would be elsewhere in it; or a mask is malformed.
+                says, so that the annotations would be elsewhere in it.
         """
         data_info = self.get_data_info(idx)
-        if self._loads_masks:
-            where = f'an annotation of image {data_info["img_id"]!r} of {self.ann_file}'
-            for instance in data_info['instances']:
-                check_mask(instance['mask'], data_info['height'], data_info['width'], where)
         try:
             sample = self.pipeline(data_info)
         except (AssertionError, cv2.error) as error:  # how mmcv refuses what is no image
@@ -219,10 +230,21 @@ class OpenVocabularyDatasetMixin:
     def _dropping(self) -> bool:
         return self.drop_novel and not self.test_mode
 
-    @cached_property  # asked for every image
-    def _loads_masks(self) -> bool:
-        return any(getattr(transform, 'with_mask', False) for transform in self._transforms)
-
     @property
     def _transforms(self) -> list:
         return list(flatten_transforms([self.pipeline]))
+
+
+def from_main_process(function: Callable) -> Any:
+    """A function's result in the main process, ``None`` in others; its errors are raised in all."""
+    result = error = None
+    if dist.is_main_process():
+        try:
+            result = function()
+        except Exception as raised:  # or the others would wait for ever
+            error = raised
+    said = [error and str(error)]
+    dist.broadcast_object_list(said)
+    if error or said[0]:
+        raise error or ValueError(said[0])
+    return result

@@ -31,6 +31,11 @@ class OpenVocabularyCocoDataset(OpenVocabularyDatasetMixin, CocoDataset):
     """
 
     IMAGE_FOLDER = "the one that holds the images, as data_prefix=dict(img='train2017/')"
+    PATH = 'file_name'
+    WITHOUT_ANNOTATIONS = (
+        'leave them out (metainfo=dict(classes=...) names those to detect), or list them in '
+        'novel_classes'
+    )
     FORMAT = (
         'images (id, file_name, height, width), annotations (id, image_id, category_id, bbox, '
         "area, segmentation) and categories (id, name), as COCO's has"
@@ -56,24 +61,12 @@ class OpenVocabularyCocoDataset(OpenVocabularyDatasetMixin, CocoDataset):
                 f'{first} is {found[first]!r}, not {classes[first]!r}; mmdet counts labels in the '
                 "file's order, so name them in it"
             )
-        novel = self._metainfo['novel_classes']
-        if isinstance(novel, str):
-            raise ValueError(
-                f'novel_classes must be a sequence of names, found the text {novel!r}; write '
-                f'novel_classes=({novel!r},)'
-            )
-        novel = tuple(novel)
+        novel = self.named_novel(classes)
         if not novel:
             raise ValueError(
                 f'metainfo names no novel_classes among the {len(classes)} classes of '
                 f'{self.ann_file}; name them, as in metainfo=dict(novel_classes=("cat", "dog")), '
                 'or use CocoDataset'
-            )
-        unknown = [name for name in novel if name not in classes]
-        if unknown:
-            raise ValueError(
-                f"these novel_classes of metainfo are none of {self.ann_file}'s "
-                f'{len(classes)} classes: {unknown}'
             )
         return classes, novel
 

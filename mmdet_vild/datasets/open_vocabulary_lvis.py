@@ -12,8 +12,10 @@ from .open_vocabulary import OpenVocabularyDatasetMixin
 class OpenVocabularyLVISDataset(OpenVocabularyDatasetMixin, LVISV1Dataset):
     """LVIS v1 format with any categories, of which those of frequency ``'r'`` are novel.
 
-    The classes are the annotation file's ``categories`` in the order of their ids. Images are
-    found through ``coco_url``, as in LVIS v1. Novel annotations are dropped in training, see
+    ``metainfo=dict(novel_classes=(...))`` names others in their place; ``APr`` stays the AP of
+    frequency ``'r'``, and :class:`FastLVISMetric` adds ``novel_AP`` and ``base_AP``. The classes
+    are the annotation file's ``categories`` in the order of their ids. Images are found through
+    ``coco_url``, as in LVIS v1. Novel annotations are dropped in training, see
     :class:`OpenVocabularyDatasetMixin`.
 
     Args:
@@ -28,6 +30,8 @@ class OpenVocabularyLVISDataset(OpenVocabularyDatasetMixin, LVISV1Dataset):
     """
 
     IMAGE_FOLDER = "the one that holds train2017/ and val2017/, as data_prefix=dict(img='')"
+    PATH = 'coco_url'
+    WITHOUT_ANNOTATIONS = 'list them in metainfo=dict(novel_classes=...) or give them frequency "r"'
     FORMAT = (
         'images (id, coco_url, height, width), annotations (id, image_id, category_id, bbox, '
         'area, segmentation) and categories (id, name, frequency), as LVIS v1 has'
@@ -58,7 +62,8 @@ class OpenVocabularyLVISDataset(OpenVocabularyDatasetMixin, LVISV1Dataset):
                 'categories, with other names or in another order; leave the classes out of '
                 'metainfo'
             )
-        novel = tuple(category['name'] for category in categories if is_novel(category))
+        rare = tuple(category['name'] for category in categories if is_novel(category))
+        novel = self.named_novel(classes) or rare
         if self._dropping and not novel:
             raise ValueError(
                 f'none of the {len(classes)} categories of {self.ann_file} is novel: mark those '

@@ -46,12 +46,17 @@ class FastLVISMetric(LVISMetric):
     Detections of others do not count; they are left out at once, with their masks, unless
     ``outfile_prefix`` asks for a file of all. What is left goes through :class:`SparseLVISEval`.
 
+    ``APr``, ``APc`` and ``APf`` are of the frequencies in the annotation file. Where the dataset's
+    ``novel_classes`` are others than those of frequency ``'r'``, ``novel_AP`` and ``base_AP`` are
+    added: the means of AP over its novel categories, and over the others.
+
     Args:
         **kwargs: As :class:`mmdet.evaluation.LVISMetric`, which it is for ``classwise``, and for
             the metrics ``'proposal'`` and ``'proposal_fast'``.
 
     Raises:
         FileNotFoundError: There is no annotation file.
+        ValueError: It lacks what LVIS's figures need.
     """
 
     def __init__(self, **kwargs) -> None:
@@ -66,6 +71,28 @@ class FastLVISMetric(LVISMetric):
             self.classwise or self._lvis_api is None or not set(self.metrics) <= {'bbox', 'segm'}
         )
         self._counting: dict[int, np.ndarray] | None = None
+        if self._lvis_api is not None and not self.format_only:
+            self._check_fields()
+
+    def _check_fields(self) -> None:
+        lists = ('neg_category_ids', 'not_exhaustive_category_ids')
+        wrong = [
+            f'the category {category["name"]!r} has the frequency {category.get("frequency")!r}'
+            for category in self._lvis_api.cats.values()
+            if category.get('frequency') not in ('r', 'c', 'f')
+        ] + [
+            f'image {image["id"]!r} has the {key} {image.get(key)!r}'
+            for image in self._lvis_api.imgs.values()
+            for key in lists
+            if not isinstance(image.get(key), list)
+        ]
+        if wrong:
+            raise ValueError(
+                f'{wrong[0]} in the annotation file of FastLVISMetric; it needs the frequency "r", '
+                f'"c" or "f" of each category, and of each image two lists of category ids, '
+                f'{" and ".join(lists)}; where every object in every image is annotated, use '
+                'CocoMetric or OVCocoMetric'
+            )
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Store one batch of predictions; see :meth:`mmdet.evaluation.LVISMetric.process`."""
@@ -131,4 +158,21 @@ class FastLVISMetric(LVISMetric):
                 for name, value in evaluation.get_results().items():
                     if name in (self.metric_items or ITEMS):
                         metrics[f'{metric}_{name}'] = float(f'{value:.3f}')
+                for name, rows in self._split().items():
+                    evaluation.freq_groups.append(rows)
+                    group = len(evaluation.freq_groups) - 1
+                    value = evaluation._summarize('ap', freq_group_idx=group)
+                    metrics[f'{metric}_{name}'] = float(f'{value:.3f}')
         return metrics
+
+    def _split(self) -> dict[str, list[int]]:
+        """Rows of the novel and the base categories, if those are others than LVIS's rare ones."""
+        categories = [self._lvis_api.cats[category_id] for category_id in sorted(self.cat_ids)]
+        novel = set(self.dataset_meta.get('novel_classes') or ())
+        if not novel or novel == {c['name'] for c in categories if c['frequency'] == 'r'}:
+            return {}
+        is_novel = [category['name'] in novel for category in categories]
+        return {
+            name: [row for row, found in enumerate(is_novel) if found == wanted]
+            for name, wanted in (('novel_AP', True), ('base_AP', False))
+        }

@@ -1,74 +1,332 @@
-"""What pycocotools would crash at is refused, and what it can read is not."""
+"""What is wrong is refused, what may be meant is one warning, and the table adds up."""
+
+import json
+import logging
+import os
+from multiprocessing import get_context
+from pathlib import Path
+from socket import socket
 
 import numpy as np
 import pycocotools.mask as mask_utils
 import pytest
+from changed import changed
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from mmdet.datasets import CocoDataset
+from mmdet.datasets.transforms import LoadAnnotations
+from mmengine.dist import init_dist
+from mmengine.logging import MMLogger
+from torch.distributed import destroy_process_group
 
-from mmdet_vild.datasets.annotation_checks import check_box, check_image, check_mask, run_lengths
+from mmdet_vild.datasets import OpenVocabularyCocoDataset
+from mmdet_vild.datasets.annotation_checks import FARTHEST, CheckedAnnotations, covered
+
+pytestmark = pytest.mark.onedl
+
+NAN, INF = float('nan'), float('inf')
+WIDTH, HEIGHT = 6, 4
+TRIANGLE = [0, 0, 3, 0, 3, 3]
+#: As many annotations, of categories in turn.
+COUNT = 12
+
+
+def content(text_ids: bool = False) -> dict:
+    """A file without fault; image ids are numbers or texts."""
+    images = [
+        dict(id=str(i) if text_ids else i, file_name=f'{i}.jpg', height=HEIGHT, width=WIDTH)
+        for i in (1, 2, 3)
+    ]
+    annotations = [
+        dict(id=10 + i, image_id=images[i % 3]['id'], category_id=(1, 2, 5)[i % 3], iscrowd=0,
+             bbox=[0, 0, 3, 3], area=4.5, segmentation=[TRIANGLE])
+        for i in range(COUNT)
+    ]  # fmt: skip
+    categories = [dict(id=i, name=name) for i, name in ((1, 'cat'), (2, 'dog'), (5, 'owl'))]
+    return dict(images=images, annotations=annotations, categories=categories)
+
+
+@pytest.fixture
+def build(tmp_path):
+    """A dataset of a file, and what it said at load."""
+
+    def build(data: dict, poly2mask: bool = True, kind=OpenVocabularyCocoDataset, **options):
+        path, heard = tmp_path / 'mine.json', []
+        path.write_text(json.dumps(data))
+        handler = logging.Handler()
+        handler.emit = lambda record: heard.append((record.levelname, record.getMessage()))
+        logger = MMLogger.get_current_instance()
+        logger.addHandler(handler)
+        try:
+            loading = LoadAnnotations(with_mask=True, poly2mask=poly2mask)
+            names = dict(novel_classes=('owl',), classes=('cat', 'dog', 'owl'))
+            dataset = kind(
+                **{'metainfo': names, 'pipeline': [loading], **options},
+                ann_file=str(path), data_prefix=dict(img='pictures'),
+            )  # fmt: skip
+        finally:
+            logger.removeHandler(handler)
+        told = {level: [text for name, text in heard if name == level] for level, _ in heard}
+        return dataset, told.get('INFO', []), told.get('WARNING', [])
+
+    return build
+
+
+def used(dataset) -> int:
+    """How many annotations reach the pipeline's end, and are not ignored there."""
+    infos = map(dataset.get_data_info, range(len(dataset)))
+    samples = [dataset.pipeline({**info, 'ori_shape': (HEIGHT, WIDTH)}) for info in infos]
+    return sum(int((~sample['gt_ignore_flags']).sum()) for sample in samples)
+
+
+@pytest.mark.parametrize('text_ids', [False, True])
+def test_without_fault(build, text_ids):
+    dataset, (table,), warnings = build(content(text_ids))
+    assert not warnings and used(dataset) == COUNT * 2 // 3
+    rows = dict(line.strip().split('  ')[::-1] for line in table.split('\n')[1:])
+    counts = {key: int(value) for key, value in rows.items()}
+    assert counts == {
+        'images': 3, 'annotations': COUNT, 'dropped: of 1 novel categories': COUNT // 3,
+        'crowd, not learned': 0, 'used': COUNT * 2 // 3,
+    }  # fmt: skip
+    assert used(build(content(text_ids), test_mode=True)[0]) == COUNT
+
+
+def a(key, row=0):
+    return ['annotations', row, key]
+
+
+@pytest.mark.parametrize(
+    ('path', 'values'),
+    [
+        (a('iscrowd'), ['0', 'false', '', 2, -1, 0.5, NAN, [0], {}]),
+        (a('ignore'), ['0', 2, []]),
+        (a('image_id'), ['1', 4, 1.5, NAN, INF, [1], True, 10**30]),
+        (a('category_id'), ['1', 0.5, 3, -1, NAN, [1], 10**30]),
+        (a('id'), ['10', NAN, [1]]),
+        (a('bbox'), [7, 'abcd', {}, [1, 2, 3], ['1', 2, 3, 4], [1, 2, NAN, 4], [1, 2, 1e7, 4],
+                     [[1, 2, 3, 4]], [1, 2, 10**400, 4]]),
+        (a('area'), ['4', NAN, INF, [4], 10**400]),
+        (['images', 1, 'id'], ['2', NAN, [2], INF]),
+        (['images', 1, 'height'], [0, -1, '6', INF, NAN, True, FARTHEST + 1]),
+        (['images', 1, 'width'], [0.0, [6], 10**400]),
+        (['images', 1, 'file_name'], [7, '', 'a\0b', '\ud800', 'http://host/a.jpg', ['a.jpg']]),
+        (['images', 1, 'neg_category_ids'], ['1', ['1'], {}]),
+        (['categories', 1, 'id'], ['2', 2.0, NAN, [2]]),
+    ],
+)  # fmt: skip
+def test_plainly_wrong(build, path, values):
+    """In one entry or in all."""
+    entries, row, key = path
+    for value in [*values, 'null']:
+        data = changed(content(), path, value if value != 'null' else [])
+        if value == 'null':
+            data[entries][row][key] = None
+        with pytest.raises(ValueError, match=f'(of|in) .*mine.json.*{key}') as error:
+            build(data)
+        assert 'expected' in str(error.value)
+    for entry in data[entries]:
+        entry[key] = values[0]
+    with pytest.raises(ValueError, match='mine.json'):
+        build(data)
+
+
+@pytest.mark.parametrize('key', ['id', 'image_id', 'category_id', 'bbox', 'area', 'segmentation'])
+def test_fields_that_are_not_there(build, key):
+    with pytest.raises(ValueError, match=f'annotation .* of .*mine.json .*{key}'):
+        build(changed(content(), a(key, 4)))
+
+
+@pytest.mark.parametrize(
+    ('path', 'value', 'message'),
+    [
+        (['images', 1, 'id'], 1, r"has 2 images of the id 1, \['1.jpg', '2.jpg'\]; give each"),
+        (a('id', 3), 10, 'has 2 annotations of the id 10; give .*1 have one that is there'),
+        (['categories', 1, 'id'], 1, r"has 2 categories of the id 1, \['cat', 'dog'\]"),
+        (['categories', 1, 'name'], ' \t', r"the category ' \\t' of .*mine.json is empty"),
+        (['categories', 1, 'name'], '\x07', 'the category .* of .*mine.json is empty'),
+        (['categories', 1, 'name'], 7, 'has a category of the name 7; expected a text'),
+        (['images', 1], 7, 'has the images .*; expected a list of objects'),
+        (['annotations', 1], 'text', 'has the annotations .*; expected a list of objects'),
+        (a('image_id', 2), '3', "annotation 12 of .* '3'; expected a number.* 1 of 12 are wrong"),
+    ],
+)
+def test_twice_or_nameless(build, path, value, message):
+    with pytest.raises(ValueError, match=message):
+        build(changed(content(), path, value), metainfo=dict(novel_classes=('owl',)))
+
+
+LINE = [1, 1, 2, 2]
+RUN = dict(size=[HEIGHT, WIDTH], counts=[20, 4])
+
+
+@pytest.mark.parametrize(
+    ('change', 'options', 'doubt'),
+    [
+        (dict(segmentation=[LINE]), {}, 'dropped: no mask but a polygon of fewer than 3 points'),
+        (dict(segmentation=[[*TRIANGLE, 1]]), {}, 'an odd number of coordinates'),
+        (dict(segmentation=[[]]), {}, 'dropped: no mask but a polygon'),
+        (dict(segmentation=[LINE, TRIANGLE]), {}, 'lose a polygon of fewer'),
+        (dict(segmentation=RUN), dict(poly2mask=False), 'run lengths, which LoadAnnotations'),
+        (dict(bbox=[6, 0, 3, 3]), {}, 'outside of the image'),
+        (dict(bbox=[0, 0, 0.5, 3]), {}, 'less than a pixel wide or high'),
+        (dict(bbox=[3, 3, -3, -3]), {}, 'less than a pixel wide or high'),
+        (dict(bbox=[4, 0, 3.5, 3]), {}, 'goes on outside of the image'),
+        (dict(area=0), {}, 'of the area 0'),
+        (dict(category_id=0), {}, 'of category 0, while ids begin at 1'),
+    ],
+)
+def test_what_may_be_meant(build, change, options, doubt):
+    """Is one warning with a number and an example; the table counts what mmdet uses."""
+    data = content()
+    for row in (3, 4, 6):  # image 1, 2 and 1: 1, 2 and 1 of a cat, a dog and a cat
+        data['annotations'][row].update(change)
+    dataset, (table,), (warning,) = build(data, **options)
+    (line,) = [line for line in warning.split('\n') if doubt in line]
+    (field,) = change
+    assert (
+        line.startswith('- 3 annotations ')
+        and f'the first is annotation 13 of {dataset.ann_file}' in line
+    )
+    assert f'with the {field} {change[field]}' in line
+    left = used(dataset)
+    assert left in (COUNT * 2 // 3, COUNT * 2 // 3 - 3)
+    assert f' {left:,}  used' in table and ('dropped' in line) == (left < COUNT * 2 // 3)
+
+
+@pytest.mark.parametrize(
+    ('box', 'text'), [([3, 1, 6, 4], r'\[x1, y1, x2, y2\]'), ([0.1, 0.1, 0.5, 0.5], 'fractions')]
+)
+def test_boxes_of_another_form(build, box, text):
+    data = content()
+    for annotation in data['annotations'][:9]:
+        annotation['bbox'] = box
+    _, _, (warning,) = build(data)
+    assert f'Most boxes of the file look like {text}'.replace('\\', '') in warning
+
+
+def test_files_and_categories(build):
+    """One file of two images, and a base category that nothing is annotated as."""
+    data = changed(content(), ['images', 1, 'file_name'], '1.jpg')
+    data['categories'].insert(0, dict(id=0, name='parts'))
+    for annotation in data['annotations']:
+        annotation['iscrowd'] = int(annotation['category_id'] == 2)
+    _, (table,), (warning,) = build(data, metainfo=dict(novel_classes=('owl',)))
+    assert '1 images have a file that another has' in warning and "2 are '1.jpg'" in warning
+    assert "no annotation: ['parts', 'dog']; leave them out" in warning
+    assert '4  crowd, not learned' in table
+    assert not build(content(), test_mode=True)[2]
 
 
 @given(
-    arrays(np.uint8, st.tuples(st.integers(1, 30), st.integers(1, 30)), elements=st.integers(0, 1))
-)
-def test_run_lengths(mask):
-    """Those that pycocotools made, in both of its forms."""
-    encoded = mask_utils.encode(np.asfortranarray(mask))
-    text = encoded['counts'].decode()
-    lengths, flat = run_lengths(text), mask.ravel(order='F')
-    np.testing.assert_array_equal(np.repeat(np.arange(len(lengths)) % 2, lengths), flat)
-    for counts in (text, lengths):
-        check_mask(dict(size=encoded['size'], counts=counts), *mask.shape, 'here')
+    st.lists(
+        arrays(np.uint8, st.tuples(st.integers(1, 30), st.integers(1, 30)),
+               elements=st.integers(0, 1)), max_size=4,
+    )
+)  # fmt: skip
+def test_run_lengths(masks):
+    """Those that pycocotools made, in both of its forms, and none that was cut or changed."""
+    texts = [mask_utils.encode(np.asfortranarray(m))['counts'].decode() for m in masks]
+    pixels = [mask.size for mask in masks]
+    assert covered(texts).tolist() == pixels
+    broken = [
+        changed for text in texts for changed in (f'{text[:-1]}o', f'{text}\ud800', f'{text}Z')
+    ]
+    assert not set(covered([*texts, *broken])[len(texts) :].tolist()) & {*pixels}
+    assert covered([*broken, *texts])[len(broken) :].tolist() == pixels
 
 
 def test_long_runs():
     lengths = [0, 70_000_000, 5, 1_000_000, 3, 2_000_000, 12]
     encoded = mask_utils.frPyObjects(dict(size=[1, sum(lengths)], counts=lengths), 1, sum(lengths))
-    assert run_lengths(encoded['counts'].decode()) == lengths
+    assert covered([encoded['counts'].decode()]).tolist() == [sum(lengths)]
 
 
 @pytest.mark.parametrize(
     'mask',
     [
-        'o', 7, [7], ['12'], [[1, 2, 3, 'x', 5, 6]], [[0, 0, 9, 0, 9, float('nan')]],
+        'o', 7, [7], ['12'], [TRIANGLE, [1, 2, 3, 'x', 5, 6]], [[0, 0, 9, 0, 9, NAN]], TRIANGLE,
         [[0, 0, 1e9, 0, 9, 9]], [[0, 0, 10**30, 0, 9, 9]], [[[0, 0], [9]]], [None],
-        {}, {'size': [4, 6]}, {'size': [4, 6], 'counts': [23]},
-        {'size': [4, 6], 'counts': [30, -6]},
+        [[0] * 5 + [None]],
+        {'size': [4, 6]}, {'size': [4, 6], 'counts': [23]}, {'size': [4, 6], 'counts': [30, -6]},
         {'size': [6, 4], 'counts': [24]}, {'size': [4, 6], 'counts': [24.0]},
-        {'size': [4, 6], 'counts': None}, {'size': [4, 6], 'counts': 'ooooooo'},
-        {'size': [4, 6], 'counts': 'h'}, {'size': [4, 6], 'counts': '\ud800'},
+        {'size': [4, 6], 'counts': None}, {'size': [4, 6], 'counts': []},
+        {'size': [4, 6], 'counts': 'ooooooo'}, {'size': [4, 6], 'counts': 'h'},
+        {'size': [4, 6], 'counts': ''}, {'size': [4, 6], 'counts': '\ud800'},
     ],
 )  # fmt: skip
 def test_masks_that_are_refused(mask):
-    with pytest.raises(ValueError, match='annotation 3 has .*(; expected|segmentation)'):
-        check_mask(mask, 4, 6, 'annotation 3')
+    """And not where masks are not loaded."""
+    data = changed(content(), a('segmentation', 3), mask)
+    with pytest.raises(ValueError, match='annotation 13 of F has the segmentation .*; expected'):
+        CheckedAnnotations(data, 'F', masks='bitmaps')
+    assert CheckedAnnotations(data, 'F').used.all()
+    assert CheckedAnnotations(data, 'F', class_ids=[2, 5], masks='bitmaps').used.sum() == 8
 
 
 def test_masks_that_are_not():
-    """Such as a polygon that leaves its image, or one that mmdet leaves out."""
-    for mask in ([[-3, -2.5, 9, 0, 9, 9]], [[]], [[1, 2]], {'size': [4, 6], 'counts': [20, 4]}):
-        check_mask(mask, 4, 6, 'annotation 3')
+    data = content()
+    masks = ([[-3, -2.5, 9, 0, 9, 9]], RUN, {'size': [4, 6], 'counts': 'd04'})
+    for annotation, mask in zip(data['annotations'], masks, strict=False):
+        annotation['segmentation'] = mask
+    assert CheckedAnnotations(data, 'F', masks='bitmaps').used.all()
 
 
-@pytest.mark.parametrize(
-    'box', [None, 7, 'abcd', [1, 2, 3], ['1', 2, 3, 4], [1, 2, float('nan'), 4], [1, 2, 1e7, 4]]
-)
-def test_boxes_that_are_refused(box):
-    with pytest.raises(ValueError, match='annotation 3 has the bbox .*; expected'):
-        check_box(dict(bbox=box), 'annotation 3')
+def test_as_mmdet_counts():
+    """On boxes and areas at random, the annotations that mmdet keeps."""
+    rng, data = np.random.default_rng(0), content()
+    data['annotations'] = [
+        dict(id=i, image_id=1, category_id=1, bbox=rng.integers(-4, 8, 4).tolist(),
+             area=int(rng.integers(0, 4)), ignore=int(rng.integers(0, 4) == 0))
+        for i in range(300)
+    ]  # fmt: skip
+    kept = CocoDataset(lazy_init=True, metainfo=dict(classes=('cat',)))
+    kept.data_prefix, kept.cat_ids, kept.cat2label = dict(img=''), [1], {1: 0}
+    image = dict(data['images'][0], img_id=1)
+    parsed = kept.parse_data_info(dict(raw_img_info=image, raw_ann_info=data['annotations']))
+    used = CheckedAnnotations(data, 'F').used
+    found = [
+        annotation['bbox'] for annotation, of in zip(data['annotations'], used, strict=True) if of
+    ]
+    expected = [[x, y, x2 - x, y2 - y] for x, y, x2, y2 in (i['bbox'] for i in parsed['instances'])]
+    assert 20 < len(found) < 200 and found == expected
 
 
-@pytest.mark.parametrize(
-    'change',
-    [dict(id=None), dict(id=float('nan')), dict(height=0), dict(width='6'),
-     dict(width=float('inf')), dict(file_name=None),
-     dict(file_name='a\0b'), dict(file_name='\ud800'), dict(file_name='http://host/a.jpg')],
-)  # fmt: skip
-def test_images_that_are_refused(change):
-    image = dict(id=3, height=4, width=6.0, file_name='a/é.jpg')
-    check_image(image, 'data', 'image 3')
-    check_image(image | dict(file_name='s3://a'), '', 'image 3')
-    with pytest.raises(ValueError, match='image 3 (has|names) .*; expected'):
-        check_image(image | change, 'data', 'image 3')
+def _load(rank: int, paths: list[str], port: int, queue) -> None:
+    os.environ |= dict(
+        RANK=str(rank), WORLD_SIZE='2', LOCAL_RANK=str(rank), MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=str(port),
+    )  # fmt: skip
+    init_dist('pytorch', backend='gloo')
+    checked, said, init = [], [], CheckedAnnotations.__init__
+    CheckedAnnotations.__init__ = lambda *args: checked.append(rank) or init(*args)
+    for path in paths:
+        try:
+            OpenVocabularyCocoDataset(
+                ann_file=path, metainfo=dict(novel_classes=('owl',)), data_prefix=dict(img='')
+            )
+        except ValueError as error:
+            said.append(str(error))
+    queue.put((rank, len(checked), said))
+    destroy_process_group()
+
+
+@pytest.mark.slow
+def test_one_process_checks_for_all(tmp_path):
+    with socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    paths = [str(tmp_path / name) for name in ('wrong.json', 'right.json')]
+    for path, value in zip(paths, ('0', 0), strict=True):
+        Path(path).write_text(json.dumps(changed(content(), a('iscrowd'), value)))
+    context = get_context('spawn')
+    queue = context.Queue()
+    processes = [context.Process(target=_load, args=(r, paths, port, queue)) for r in (0, 1)]
+    for process in processes:
+        process.start()
+    (*first, one), (*second, other) = sorted(queue.get(timeout=300) for _ in processes)
+    for process in processes:
+        process.join(60)
+    assert (first, second) == ([0, 2], [1, 0])
+    assert one == other and len(one) == 1 and "has the iscrowd '0'" in one[0]

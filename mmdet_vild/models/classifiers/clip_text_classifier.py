@@ -114,7 +114,8 @@ class CLIPTextClassifier(BaseModule):
             raise ValueError(
                 f'{source} holds {count} categories, but the bbox head has '
                 f'num_classes={self.num_words}; set num_classes to {count} or name '
-                'the text-embedding file of the other vocabulary'
+                'the text-embedding file of the other vocabulary. It holds '
+                f'{", ".join(text.names[:20])}{", ..." if count > 20 else ""}'
             )
         if text.embed_dims != self.embed_dims:
             raise ValueError(
