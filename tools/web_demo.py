@@ -12,8 +12,8 @@ import html
 import os
 import sys
 import tempfile
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 # Before Gradio is imported: it reports to its authors' server and records runs otherwise.
@@ -25,26 +25,29 @@ except ImportError as error:
     sys.exit(f'the page needs Gradio ({error}): pip install -e ".[web]"')
 import mmcv
 import numpy as np
+from gradio_client.utils import traverse
 from mmdet.apis import inference_detector, init_detector
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
-from PIL import Image
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from web_picture import MAX_BYTES, read_picture
 
 import mmdet_vild  # noqa: F401  before any checkpoint is loaded
 from mmdet_vild.models import ViLD
 from mmdet_vild.visualization import PARTS, STAR, OpenVocabularyVisualizer
 from mmdet_vild.vocabulary import parse_words
 
-#: What a visitor may ask of the machine: words and synonyms, bytes of a file, pixels of a picture.
-MAX_WORDS, MAX_FILE, MAX_PIXELS = 100, '20mb', 50_000_000
-#: Larger pictures are made smaller, since every detection has a mask of the size of the picture.
-MAX_SIDE = 1600
+#: How many bytes a request may have: a file, and what is around it.
+MAX_BODY = MAX_BYTES + 10_000
+#: What a visitor may ask for: words and synonyms, and letters of them.
+MAX_WORDS, MAX_TEXT = 100, 10_000
 #: Smaller ones are enlarged by a whole factor before they are drawn on.
 MIN_SIDE = 720
-#: How many detections may wait for others to end.
-MAX_WAITING = 20
+#: How many questions are worked on at a time, and how many more may wait.
+MAX_VISITORS, MAX_WAITING = 8, 20
 #: How long pictures are kept, and how often old ones are looked for, in seconds.
 KEEP, LOOK = 3600, 600
 #: Other words to name for a detection.
@@ -94,8 +97,8 @@ class WordDetector:
             self.model.teacher  # noqa: B018  built now, and not while the first visitor waits
         self.visualizer = OpenVocabularyVisualizer('web_demo', min_size=MIN_SIDE)
         self.visualizer.dataset_meta = self.model.dataset_meta
-        # Model and visualizer serve one visitor at a time.
-        self._lock = threading.Lock()
+        # Model and visualizer do one thing at a time, for whoever asked first.
+        self._turns = ThreadPoolExecutor(1)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -123,49 +126,33 @@ class WordDetector:
         """
         picture = read_picture(file)
         words = read_words(text)
-        with self._lock:
-            sample = inference_detector(
-                self.model, picture, text_prompt=words, custom_entities=True
-            ).cpu()
-            found = sample.pred_instances
-            found = found[found.scores.argsort(descending=True)]
-            sample.pred_instances = found = found[found.scores >= threshold / 100]
-            with tempfile.TemporaryDirectory() as folder:
-                out_file = f'{folder}/drawn.png'
-                self.visualizer.add_datasample(
-                    'drawn',
-                    picture[..., ::-1],
-                    sample,
-                    draw_gt=False,
-                    out_file=out_file,  # small pictures are enlarged in files alone
-                    pred_score_thr=0,
-                )
-                return mmcv.imread(out_file, channel_order='rgb'), found
+        for word in words or ():  # each in a turn of its own: a hundred take minutes on a CPU
+            self._in_turn(self.model.encode_words, [word])
+        return self._in_turn(self._detect, picture, words, threshold)
 
+    def _in_turn(self, function: Callable, *args):
+        return self._turns.submit(function, *args).result()
 
-def read_picture(file: str | None) -> np.ndarray:
-    """A picture, (H, W, 3) BGR; its longer side has at most ``MAX_SIDE`` pixels.
-
-    Raises:
-        ValueError: There is none, or it cannot be read or is too large.
-    """
-    if file is None:
-        raise ValueError('there is no picture; choose one')
-    try:
-        with Image.open(file) as opened:  # reads the head of the file
-            width, height = opened.size
-    except (OSError, Image.DecompressionBombError):
-        width = height = 0
-    if width * height > MAX_PIXELS:
-        raise ValueError(
-            f'the picture has {width} x {height} pixels; at most {MAX_PIXELS // 10**6} million can '
-            'be read'
-        )
-    picture = mmcv.imread(file) if width else None
-    if picture is None:
-        raise ValueError('the picture cannot be read; choose a JPEG, PNG or WebP file')
-    scale = MAX_SIDE / max(picture.shape[:2])
-    return mmcv.imrescale(picture, scale) if scale < 1 else picture
+    def _detect(
+        self, picture: np.ndarray, words: list[str] | None, threshold: float
+    ) -> tuple[np.ndarray, InstanceData]:
+        sample = inference_detector(
+            self.model, picture, text_prompt=words, custom_entities=True
+        ).cpu()
+        found = sample.pred_instances
+        found = found[found.scores.argsort(descending=True)]
+        sample.pred_instances = found = found[found.scores >= threshold / 100]
+        with tempfile.TemporaryDirectory() as folder:
+            out_file = f'{folder}/drawn.png'
+            self.visualizer.add_datasample(
+                'drawn',
+                picture[..., ::-1],
+                sample,
+                draw_gt=False,
+                out_file=out_file,  # small pictures are enlarged in files alone
+                pred_score_thr=0,
+            )
+            return mmcv.imread(out_file, channel_order='rgb'), found
 
 
 def read_words(text: str) -> list[str] | None:
@@ -176,6 +163,8 @@ def read_words(text: str) -> list[str] | None:
     Raises:
         ValueError: They are not written as words, or too many.
     """
+    if not isinstance(text, str) or len(text) > MAX_TEXT:
+        raise ValueError(f'words are a text of at most {MAX_TEXT} letters')
     if not text.strip(' \t\r\n.'):
         return None
     words = [category['synonyms'] for category in parse_words(text)]
@@ -228,6 +217,41 @@ def answer(detector: WordDetector, file: str | None, text: str, threshold: float
     return message(f'{len(found)} found, {novel} of them novel'), drawn, table(found)
 
 
+class Page(gr.Blocks):
+    """Blocks whose functions are given no URL as a file, which Gradio would fetch."""
+
+    async def preprocess_data(self, block_fn, inputs, *args, **kwargs):
+        """Check what a visitor sent, whatever component it is for."""
+        traverse(inputs, refuse_url, lambda part: isinstance(part, dict) and 'path' in part)
+        return await super().preprocess_data(block_fn, inputs, *args, **kwargs)
+
+
+def refuse_url(part: dict) -> None:
+    """Raise gr.Error where the path of a file is anything else."""
+    if not isinstance(part['path'], str | None) or '://' in (part['path'] or ''):
+        raise gr.Error('a picture must be uploaded', print_exception=False)
+
+
+class Door:
+    """ASGI middleware that turns away what the page never sends, and Gradio would serve.
+
+    That is a URL to fetch, as ``/gradio_api/file=https://...`` is, and a body larger than a file
+    may be; Gradio limits each file, and takes a thousand at once.
+    """
+
+    def __init__(self, app) -> None:
+        self.app = app
+
+    async def __call__(self, scope, receive, send) -> None:
+        if scope['type'] == 'http':
+            length = dict(scope['headers']).get(b'content-length', b'')
+            if '://' in scope['path']:
+                return await PlainTextResponse('no URL', 403)(scope, receive, send)
+            if scope['method'] == 'POST' and not (length.isdigit() and int(length) < MAX_BODY):
+                return await PlainTextResponse('too large', 413)(scope, receive, send)
+        await self.app(scope, receive, send)
+
+
 def make_page(detector: WordDetector, examples: Sequence[str]) -> gr.Blocks:
     """The page; ``examples`` are pictures that it offers."""
     number = len(detector.names)
@@ -235,7 +259,7 @@ def make_page(detector: WordDetector, examples: Sequence[str]) -> gr.Blocks:
     def detect(picture: dict | None, text: str, threshold: float) -> tuple:
         return answer(detector, picture and picture['path'], text, threshold)
 
-    with gr.Blocks(title='Detect your own words', delete_cache=(LOOK, KEEP)) as page:
+    with Page(title='Detect your own words', delete_cache=(LOOK, KEEP)) as page:
         gr.Markdown(
             '# Detect your own words\n'
             f'{STAR}marks novel words: the detector learned them from no annotation.'
@@ -274,8 +298,8 @@ def make_page(detector: WordDetector, examples: Sequence[str]) -> gr.Blocks:
             gr.Textbox(' . '.join(detector.names), show_label=False, container=False)
         asked = [picture, words, threshold]
         results = [said, drawn, found]
-        # The path of a file that was uploaded, which Gradio has checked; read_picture reads it.
-        raw = dict(inputs=asked, outputs=results, preprocess=False)
+        # The path of a file, which Gradio has not checked if a request calls it otherwise.
+        raw = dict(inputs=asked, outputs=results, preprocess=False, concurrency_limit=MAX_VISITORS)
         running = [
             gr.on([button.click, words.submit], detect, scroll_to_output=True, **raw),
             threshold.change(detect, trigger_mode='always_last', **raw),
@@ -310,15 +334,27 @@ def main() -> None:
         parser.error(str(error))
     with tempfile.TemporaryDirectory() as folder:
         os.environ['GRADIO_TEMP_DIR'] = folder  # no other server deletes from it
-        make_page(detector, args.examples).launch(
-            server_name=args.host,
-            server_port=args.port,
-            share=False,
-            max_file_size=MAX_FILE,
-            footer_links=[],
-            css=STYLE,
-            theme=gr.themes.Default(font=['system-ui', 'sans-serif']),
-        )
+        page = serve(make_page(detector, args.examples), args.host, args.port)
+        page.block_thread()
+
+
+def serve(page: gr.Blocks, host: str, port: int | None = None) -> gr.Blocks:
+    """Start serving a page, and print where."""
+    page.launch(
+        server_name=host,
+        server_port=port,
+        share=False,
+        quiet=True,  # of an option for sharing, which would need Gradio's servers
+        prevent_thread_lock=True,
+        max_file_size=MAX_BYTES,
+        enable_monitoring=False,
+        app_kwargs=dict(middleware=[Middleware(Door)]),
+        footer_links=[],
+        css=STYLE,
+        theme=gr.themes.Default(font=['system-ui', 'sans-serif']),
+    )
+    print(f'* Running on local URL:  http://{page.server_name}:{page.server_port}', flush=True)
+    return page
 
 
 if __name__ == '__main__':
