@@ -26,8 +26,7 @@ except ImportError as error:
 import mmcv
 import numpy as np
 from gradio_client.utils import traverse
-from mmdet.apis import inference_detector, init_detector
-from mmengine.config import Config
+from mmdet.apis import inference_detector
 from mmengine.device import get_device
 from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
@@ -35,7 +34,7 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from web_picture import MAX_BYTES, read_picture
 
-import mmdet_vild  # noqa: F401  before any checkpoint is loaded
+from mmdet_vild import load_detector
 from mmdet_vild.models import ViLD
 from mmdet_vild.visualization import PARTS, STAR, OpenVocabularyVisualizer
 from mmdet_vild.vocabulary import parse_words
@@ -85,8 +84,7 @@ class WordDetector:
     """
 
     def __init__(self, config: str, checkpoint: str, device: str) -> None:
-        cfg = Config.fromfile(config)
-        self.model = init_detector(cfg, checkpoint, device=device)
+        self.model = load_detector(config, checkpoint, device)
         if not isinstance(self.model, ViLD):
             raise ValueError(
                 f'only a ViLD detects words that it is asked for; {config} is the config of a '
