@@ -1,19 +1,23 @@
 """tools/web_demo.py without a browser: what a visitor may ask, and what is answered otherwise."""
 
+import html
 import json
 import logging
 import os
+import re
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+import torch
+from mmdet.structures import DetDataSample
 from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 
@@ -24,14 +28,17 @@ import web_demo
 import web_picture
 from gradio import processing_utils
 
+from mmdet_vild.vocabulary import TextEmbeddings
+
 
 @pytest.mark.parametrize(
     'text, expected',
     [
         ('', None),
-        (' . \n', None),
+        (' . ,\n', None),
         ('cat', ['cat']),
         (' Sofa  bed /couch . words.txt / a / b .', ['Sofa bed /couch', 'words.txt / a / b']),
+        ('★ cat, dog;owl、kiwi\r\n/etc/passwd,\n', ['cat', 'dog', 'owl', 'kiwi', '/etc/passwd']),
         (' . '.join(f'w{i}' for i in range(100)), [f'w{i}' for i in range(100)]),
     ],
 )
@@ -39,10 +46,20 @@ def test_words(text: str, expected: list[str] | None) -> None:
     assert web_demo.read_words(text) == expected
 
 
-def test_too_many_words() -> None:
-    """Synonyms are encoded as words are."""
-    with pytest.raises(ValueError, match='there are 101 words'):
-        web_demo.read_words('cat . ' + ' / '.join(f'w{i}' for i in range(100)))
+@pytest.mark.parametrize(
+    'text, complaint',
+    [
+        # Synonyms are encoded as words are.
+        ('cat . ' + ' / '.join(f'w{i}' for i in range(100)), 'there are 101 words'),
+        ('cat. dog', 'may be one word or two: write a comma'),
+        ('cat, Cat', 'words 1 and 2 of 2 are the same'),
+        ('x' * 10_001, 'at most 10000 letters'),
+        (['cat'], 'words are a text'),
+    ],
+)
+def test_not_words(text: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        web_demo.read_words(text)
 
 
 @pytest.fixture
@@ -116,7 +133,7 @@ class Echo:
         if text == 'wait':
             self.begun.set()
             assert self.may_end.wait(60)
-        return picture, InstanceData(scores=np.zeros(0))
+        return picture, InstanceData(scores=np.zeros(0)), []
 
 
 class Server:
@@ -125,7 +142,7 @@ class Server:
     def __init__(self, folder: Path) -> None:
         cv2.imwrite(str(folder / 'example.png'), NOISE)
         self.detector = Echo()
-        self.page = web_demo.make_page(self.detector, [str(folder / 'example.png')])
+        self.page = web_demo.make_page(self.detector, [(str(folder / 'example.png'), 'cat')])
         self.address = web_demo.serve(self.page, '127.0.0.1').local_url.rstrip('/')
         calls = json.loads(self.get('/config'))['dependencies']
         self.function = next(call['id'] for call in calls if len(call['inputs']) == 3)
@@ -219,7 +236,69 @@ def test_a_slow_question_stops_no_other(server: Server, tmp_path: Path) -> None:
     slow.join()
 
 
-def test_many_words_let_others_in(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def detector(monkeypatch: pytest.MonkeyPatch) -> web_demo.WordDetector:
+    """One that knows cat and the novel owl, and finds a cat, as an owl too, in every picture."""
+    monkeypatch.setattr(web_demo, 'read_picture', lambda file: NOISE)
+    known = {'cat': (1, 0, 0), 'owl': (0, 1, 0), 'caat': (0.1, 0.9, 0)}
+
+    def encode(words: Sequence[str]) -> TextEmbeddings:
+        rows = [known.get(word, (0, 0, 1)) for word in words]
+        return TextEmbeddings(rows, tuple(words), [word == 'owl' for word in words], 'teacher@0')
+
+    sample = DetDataSample()
+    sample.pred_instances = InstanceData(
+        bboxes=torch.tensor([[10.0, 10, 30, 30], [10, 10, 30, 29]]),
+        labels=torch.tensor([1, 0]),
+        scores=torch.tensor([0.4, 0.6]),
+        text_scores=torch.tensor([0.4, 0.6]),
+        objectness=torch.tensor([0.5, 0.5]),
+        label_names=['owl', 'cat'],
+        novel=torch.tensor([True, False]),
+        other_names=[['cat'], ['<owl>']],
+        other_scores=torch.tensor([[0.6], [0.4]]),
+    )
+    monkeypatch.setattr(web_demo, 'inference_detector', lambda *args, **options: sample.clone())
+    detector = object.__new__(web_demo.WordDetector)
+    detector.model = SimpleNamespace(encode_words=encode, vocabulary=encode(('cat', 'owl')))
+    detector.visualizer = web_demo.OpenVocabularyVisualizer('test_web_demo')
+    detector._turns = web_demo.ThreadPoolExecutor(1)
+    return detector
+
+
+def test_one_object_under_two_words(detector: web_demo.WordDetector) -> None:
+    """It is found once; a column that repeats the score is left out, the others are explained."""
+    said, drawn, table = web_demo.answer(detector, 'any', 'cat, owl', 30)
+    assert '1 found, 0 of them novel' in said and drawn.shape == (360, 540, 3)
+    assert re.findall('<th.*?>(.*?)</th>', table)[:4] == [
+        'word',
+        'score',
+        'objectness',
+        'other words',
+    ]
+    assert table.count('<td>') == 2 and '>60.0<' in table and '&lt;owl&gt; 40.0' in table
+    assert 'background: rgb(0, 90, 160)' in table and '<dt>objectness</dt><dd>how surely' in table
+
+
+def test_nothing_found(detector: web_demo.WordDetector) -> None:
+    """What was looked for, the nearest known words by spelling and meaning, a dot in a word."""
+    said, _, table = web_demo.answer(detector, 'any', 'cat\ncaat,a.b', 61)
+    lines = html.unescape(said).split('>', 1)[1].removesuffix('</div>').split('<br>')
+    assert table == '' and lines == [
+        'nothing found with a score of 61% or more',
+        '“a.b” was looked for as one word: for two, write a comma between them.',
+        'Looked for 3 words: “cat”, “caat”, “a.b”.',
+        'The surest is cat with 60.0%.',
+        'It does not know “caat”; the nearest that it knows: cat, ★ owl.',
+        'It does not know “a.b”; the nearest that it knows: cat, ★ owl.',
+    ]
+    assert 'Looked for the 2 words that it knows' in web_demo.answer(detector, 'any', '', 61)[0]
+    for threshold in ('30', None, float('nan'), 101):
+        said, drawn, _ = web_demo.answer(detector, 'any', 'cat', threshold)
+        assert 'a number from 0 to 100' in said and drawn is None
+
+
+def test_many_words_let_others_in(detector: web_demo.WordDetector) -> None:
     """A CPU may need minutes to encode them."""
     encoded: list[str] = []
     first, ended = threading.Event(), threading.Event()
@@ -230,11 +309,7 @@ def test_many_words_let_others_in(monkeypatch: pytest.MonkeyPatch) -> None:
             first.set()
             assert ended.wait(60)
 
-    monkeypatch.setattr(web_demo, 'read_picture', lambda file: NOISE)
-    detector = object.__new__(web_demo.WordDetector)
-    detector._turns = web_demo.ThreadPoolExecutor(1)
-    detector.model = SimpleNamespace(encode_words=encode)
-    detector._detect = lambda *question: None
+    detector.model.encode_words = encode
     many = threading.Thread(target=detector, args=('', ' . '.join(f'a{i}' for i in range(9)), 0))
     many.start()
     assert first.wait(60)
