@@ -262,7 +262,7 @@ def test_words_threshold_and_errors(visitor: Visitor, pictures: list[Path], expe
 
 
 def check_picture(drawn: np.ndarray, file: Path, best: tuple | None) -> None:
-    """The best detection of ``WORDS`` has a box in its colour; the picture is as it was where nothing is."""
+    """The best of ``WORDS`` has a box in its colour; the picture is as it was where nothing is."""
     factor = 6  # 128 pixels, enlarged to 720 or more
     plain = cv2.resize(
         cv2.imread(str(file))[..., ::-1], None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC
