@@ -459,11 +459,11 @@ def main() -> None:
         parser.error(f'there is no {missing[0]}')
     try:
         detector = WordDetector(args.config, args.checkpoint, args.device)
+        examples = [(file, suggest(detector, file)) for file in args.examples]
     except ValueError as error:
         parser.error(str(error))
     with tempfile.TemporaryDirectory() as folder:
         os.environ['GRADIO_TEMP_DIR'] = folder  # no other server deletes from it
-        examples = [(file, suggest(detector, file)) for file in args.examples]
         page = serve(make_page(detector, examples), args.host, args.port)
         page.block_thread()
 

@@ -17,7 +17,6 @@ MAX_SECONDS = 20
 #: Larger pictures are made smaller, since every detection has a mask of the size of the picture.
 MAX_SIDE = 1600
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'GIF')
-CANNOT = 'the picture cannot be read; choose a JPEG, PNG or WebP file'
 
 
 def read_picture(file: str | None) -> np.ndarray:
@@ -50,7 +49,7 @@ def read_picture(file: str | None) -> np.ndarray:
     finally:
         os.close(descriptor)
     if done.returncode:
-        raise ValueError(done.stdout.decode() or CANNOT)
+        raise ValueError(done.stdout.decode() or 'the picture cannot be read')
     height, width = np.frombuffer(done.stdout, np.int64, 2)
     return np.frombuffer(done.stdout, np.uint8, offset=16).reshape(height, width, 3).copy()
 
@@ -95,7 +94,7 @@ def decode(content: bytes) -> np.ndarray:
         with Image.open(io.BytesIO(content), formats=FORMATS) as opened:  # reads the head alone
             width, height = opened.size
     except OSError:
-        raise ValueError(CANNOT) from None
+        width = height = 0
     if width * height > MAX_PIXELS:
         raise ValueError(
             f'the picture has {width} x {height} pixels; at most {MAX_PIXELS // 10**6} million can '
@@ -106,9 +105,10 @@ def decode(content: bytes) -> np.ndarray:
             f'the picture has {width} x {height} pixels, which is too thin to see something in; '
             f'one side may be {MAX_RATIO} times as long as the other'
         )
-    picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    encoded, mode = np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+    picture = cv2.imdecode(encoded, mode) if width else None
     if picture is None:
-        raise ValueError(CANNOT)
+        raise ValueError('the picture cannot be read; choose a JPEG, PNG or WebP file')
     scale = MAX_SIDE / max(picture.shape[:2])
     if scale < 1:
         size = [round(side * scale) for side in picture.shape[1::-1]]
