@@ -25,6 +25,7 @@ from . import (  # noqa: E402
     visualization,
     vocabulary,
 )
+from .safe_loading import load_detector  # noqa: E402
 
 
 def config_path(name: str = '') -> str:
@@ -63,6 +64,7 @@ __all__ = [
     'evaluation',
     'extraction',
     'hooks',
+    'load_detector',
     'models',
     'teacher',
     'visualization',

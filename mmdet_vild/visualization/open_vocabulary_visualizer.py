@@ -21,8 +21,9 @@ from mmdet_vild.vocabulary import TextEmbeddings, same_teacher
 
 from .label_layout import place_labels
 
-#: Blue and vermilion, which differ to colour-blind readers too; novel words also have a star.
-BASE_COLOR, NOVEL_COLOR = (0, 90, 160), (195, 70, 0)
+#: Cold and warm, which differ to colour-blind readers too; novel words also have a star.
+BASE_COLORS = ((0, 90, 160), (0, 158, 115), (86, 180, 233), (70, 60, 170), (0, 190, 190))
+NOVEL_COLORS = ((195, 70, 0), (230, 159, 0), (204, 90, 150), (150, 20, 40), (240, 120, 90))
 STAR = '★ '
 #: The smallest letters, and the distance of lines in multiples of their size, in pixels.
 MIN_FONT, LINE = 13, 1.4
@@ -33,14 +34,16 @@ PARTS = {'text_scores': 'text', 'image_scores': 'image', 'objectness': 'objectne
 NEAREST = 3
 #: Of regions that overlap by a larger IoU only the better one is drawn.
 REGIONS_MAX_IOU = 0.5
+#: A detector's masks have so many pixels a side, and are enlarged to their boxes.
+MASK_SIDE = 28
 
 
 @VISUALIZERS.register_module()
 class OpenVocabularyVisualizer(DetLocalVisualizer):
     """``DetLocalVisualizer`` whose labels can be read, and which marks novel categories.
 
-    Boxes of novel categories are vermilion and their labels begin with a star; those of base
-    categories are blue. ``dataset_meta['base_classes']`` says which are base: mmdet_vild's datasets
+    Each word has a colour: a warm one if it is novel, and its label begins with a star, and a cold
+    one if it is base. ``dataset_meta['base_classes']`` says which are base: mmdet_vild's datasets
     and detectors have it, so it holds for the test tool, ``DetInferencer``, the demos and
     ``browse_dataset.py``. Any other word is novel. Without it, colours are those of mmdet.
 
@@ -55,7 +58,7 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
         max_proposals: At most this many regions are drawn, in the order of the sample, without
             those that overlap one of them by more than half.
         max_iou: Of detections that overlap by a larger IoU, whatever their words, only the surest
-            is drawn; 1 draws all.
+            is drawn, since the detector looks for each word apart; 1 draws all.
         explain: Whether to write beside the picture what the score of each detection is made of,
             and which other words it might have had, as a detector says with
             ``test_cfg.rcnn.explain``.
@@ -79,7 +82,7 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
         *args,
         text_embeddings: str | None = None,
         max_proposals: int = 10,
-        max_iou: float = 1.0,
+        max_iou: float = 0.7,
         explain: bool = False,
         min_size: int = 500,
         text_color: str | tuple[int, ...] = (255, 255, 255),
@@ -152,15 +155,12 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
             instances = instances.new()
             instances.notes = self._explanations(instances)
         if 'scores' in instances:  # the surest first: its label is placed first
-            boxes, scores = map(
-                torch.as_tensor, (get_box_tensor(instances.bboxes), instances.scores)
-            )
-            instances = instances[nms(boxes.float(), scores.float(), self.max_iou)]
+            instances = surest(instances, self.max_iou)
         words = _words(instances, classes)
         novel = self._are_novel(words, instances.get('novel'))
         names = list(map(_marked, words, novel))
         if 'base_classes' in self.dataset_meta:
-            colors = [NOVEL_COLOR if marked else BASE_COLOR for marked in novel]
+            colors = list(map(word_color, instances.labels, novel))
         else:
             colors = _colors(palette, instances)
 
@@ -176,6 +176,8 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
         order = slice(None, None, -1)  # the surest is drawn last
         if len(instances) and 'masks' in instances:
             masks = _masks(instances)
+            if 'scores' in instances:
+                masks = _smooth(masks, get_box_tensor(instances.bboxes))
             fills = _colors(self.mask_color, instances) if self.mask_color else colors
             self.draw_binary_masks(masks[order], colors=fills[order], alphas=self.alpha)
             outlines = [outline for mask in masks for outline in bitmap_to_polygon(mask)[0]]
@@ -331,6 +333,22 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
         return TextEmbeddings.load(self.text_embeddings)
 
 
+def surest(found: InstanceData, max_iou: float) -> InstanceData:
+    """Detections, the surest first, without those that overlap a surer one by more than an IoU.
+
+    NMS across words: MMDetection's is for each word apart, so that one object may be found under
+    two. It is for pictures, and not for the evaluation.
+    """
+    boxes, scores = map(torch.as_tensor, (get_box_tensor(found.bboxes), found.scores))
+    return found[nms(boxes.float(), scores.float(), max_iou)]
+
+
+def word_color(label: int, novel: bool) -> tuple[int, int, int]:
+    """RGB, of the few that there are, so that neighbours in a list of words differ."""
+    colors = NOVEL_COLORS if novel else BASE_COLORS
+    return colors[int(label) % len(colors)]
+
+
 def _words(instances: InstanceData, classes: list[str] | None) -> list[str]:
     if 'label_names' in instances:
         return list(instances.label_names)
@@ -358,6 +376,23 @@ def _enlarged(instances: InstanceData, factor: int) -> InstanceData:
     if 'masks' in instances:
         enlarged.masks = _masks(instances).repeat(factor, axis=1).repeat(factor, axis=2)
     return enlarged
+
+
+def _smooth(masks: np.ndarray, boxes: torch.Tensor) -> np.ndarray:
+    """Detected masks without the staircases of their few pixels, blurred by nearly one of them."""
+    smooth = masks.copy()
+    corners = torch.as_tensor(boxes).reshape(-1, 2, 2).sort(dim=1).values.int().tolist()
+    for mask, ((x1, y1), (x2, y2)) in zip(smooth, corners, strict=True):
+        pad = 2 + max(x2 - x1, y2 - y1) // MASK_SIDE
+        part = mask[max(y1 - pad, 0) : y2 + pad, max(x1 - pad, 0) : x2 + pad]
+        if part.size:
+            # fewer pixels, because a wide blur takes long
+            height, width = (min(side, 4 * MASK_SIDE) for side in part.shape)
+            small = cv2.resize(part * 1.0, (width, height), interpolation=cv2.INTER_AREA)
+            sigma = 0.8 * width / MASK_SIDE, 0.8 * height / MASK_SIDE
+            small = cv2.GaussianBlur(small, (0, 0), *sigma, borderType=cv2.BORDER_REPLICATE)
+            part[:] = cv2.resize(small, part.shape[::-1]) > 0.5
+    return smooth
 
 
 def _marked(name: str, is_novel: bool) -> str:

@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmcv.ops import batched_nms
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData
 
-from mmdet_vild.visualization import OpenVocabularyVisualizer
-from mmdet_vild.visualization.open_vocabulary_visualizer import BASE_COLOR, NOVEL_COLOR
+from mmdet_vild.visualization import OpenVocabularyVisualizer, surest, word_color
 from mmdet_vild.vocabulary import TextEmbeddings
 
 pytestmark = pytest.mark.onedl
@@ -60,8 +60,8 @@ def test_novel_words_are_marked() -> None:
     picture = draw(visualizer, found(), draw_gt=False)
     assert picture.shape == (SIZE, SIZE, 3) and visualizer.instance_name == 'recorder'
     assert visualizer.texts == ['cat 81.2', r'★ a \$5 bill for \$1 90.0']
-    assert np.abs(picture[130, 20].astype(int) - BASE_COLOR).max() < 30
-    assert np.abs(picture[130, 90].astype(int) - NOVEL_COLOR).max() < 30
+    assert np.abs(picture[130, 20].astype(int) - word_color(0, False)).max() < 30
+    assert np.abs(picture[130, 90].astype(int) - word_color(1, True)).max() < 30
     assert not np.array_equal(picture[110, 30], [128] * 3) and (picture[135, 30] == 128).all()
 
 
@@ -71,8 +71,8 @@ def test_detector_says_what_is_novel() -> None:
     novel = torch.tensor([False, True, True])
     picture = draw(visualizer, found(label_names=['puss', 'dog', 'x'], novel=novel), draw_gt=False)
     assert visualizer.texts == ['puss 81.2', '★ dog 90.0']
-    assert np.abs(picture[130, 20].astype(int) - BASE_COLOR).max() < 30
-    assert np.abs(picture[130, 90].astype(int) - NOVEL_COLOR).max() < 30
+    assert np.abs(picture[130, 20].astype(int) - word_color(0, False)).max() < 30
+    assert np.abs(picture[130, 90].astype(int) - word_color(1, True)).max() < 30
 
 
 @pytest.mark.parametrize(
@@ -93,11 +93,56 @@ def test_words(meta: dict, words: list[str] | None, expected: list[str]) -> None
 def test_one_of_detections_that_overlap() -> None:
     sample = found(label_names=['dog', 'dog', 'cat'])
     sample.pred_instances.bboxes[2] = sample.pred_instances.bboxes[1] - 4
-    for options, expected in (({}, 3), (dict(max_iou=0.5), 2), (dict(max_iou=0.9), 3)):
+    for options, expected in (({}, 2), (dict(max_iou=0.9), 3), (dict(max_iou=1), 3)):
         visualizer = Recorder(**options)
         draw(visualizer, sample, draw_gt=False, pred_score_thr=0.1)
         # Drawn, and so written over the others, in the order of their scores.
         assert visualizer.texts == ['cat 20.0', 'dog 81.2', 'dog 90.0'][-expected:]
+
+
+def test_surest_whatever_the_word() -> None:
+    """By the boxes' IoU, as mmdet's own operator has it; in descending order of the scores."""
+    rng = np.random.default_rng(0)
+    start = rng.uniform(0, 60, (40, 2))
+    boxes = torch.tensor(np.hstack([start, start + rng.uniform(20, 60, (40, 2))])).float()
+    scores = torch.tensor(rng.permutation(40) / 40)
+    kept = surest(InstanceData(bboxes=boxes, scores=scores, labels=torch.arange(40)), 0.5)
+    _, expected = batched_nms(
+        boxes, scores.float(), torch.zeros(40), dict(type='nms', iou_threshold=0.5)
+    )
+    assert kept.labels.tolist() == expected.tolist() and 5 < len(kept) < 40
+
+
+def test_a_color_for_each_word() -> None:
+    """Those beside each other in a list differ, and novel ones from base ones."""
+    colors = [word_color(label, novel) for novel in (False, True) for label in range(5)]
+    assert len(set(colors)) == 10 and word_color(torch.tensor(7), True) == word_color(2, True)
+    assert all((red > blue) == (i >= 5) for i, (red, _, blue) in enumerate(colors))
+
+
+def test_outlines_without_staircases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disc of a mask head's 28 x 28 pixels is drawn as a disc; an annotation as it is."""
+    y, x = np.mgrid[:28, :28] - 13.5
+    coarse = (y**2 + x**2 < 100).astype(np.uint8)
+    mask = np.zeros((1, SIZE, SIZE), bool)
+    mask[0, 20:160, 20:160] = cv2.resize(coarse, (140, 140), interpolation=cv2.INTER_NEAREST)
+    fields = dict(
+        bboxes=torch.tensor([[20.0, 20, 160, 160]]),
+        labels=torch.zeros(1).long(),
+        masks=torch.from_numpy(mask),
+    )
+    drawn: list[np.ndarray] = []
+    monkeypatch.setattr(
+        Recorder, 'draw_binary_masks', lambda self, masks, **options: drawn.append(masks[0])
+    )
+    found = InstanceData(scores=torch.ones(1), **fields)
+    draw(Recorder(), DetDataSample(pred_instances=found), draw_gt=False)
+    draw(Recorder(), DetDataSample(gt_instances=InstanceData(**fields)), draw_pred=False)
+    smooth, exact = drawn
+    assert np.array_equal(exact, mask[0])
+    y, x = np.mgrid[:SIZE, :SIZE] - 89.5
+    disc = y**2 + x**2 < 50**2
+    assert (smooth ^ disc).sum() < 0.5 * (mask[0] ^ disc).sum() < 0.05 * disc.sum()
 
 
 def test_box_with_swapped_corners() -> None:

@@ -12,13 +12,13 @@ import argparse
 import random
 
 import numpy as np
-from mmdet.apis import inference_detector, init_detector
+from mmdet.apis import inference_detector
 from mmdet.evaluation import eval_map
 from mmdet.registry import DATASETS
 from mmengine.config import Config, DictAction
 from tqdm import tqdm
 
-import mmdet_vild  # noqa: F401  before any checkpoint is loaded
+from mmdet_vild import load_detector
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
         parser.error('the sizes must be positive')
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
-    model = init_detector(cfg, args.checkpoint, device=args.device)
+    model = load_detector(cfg, args.checkpoint, args.device)
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     print('| words | competing | objects | AP50 | detections above | right |')
     print('|---:|---|---:|---:|---:|---:|')

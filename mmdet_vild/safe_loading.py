@@ -1,0 +1,31 @@
+"""A trained detector from files of which the checkpoint may be a stranger's."""
+
+from pathlib import Path
+
+from mmdet.apis import init_detector
+from mmengine.config import Config
+from mmengine.device import get_device
+from torch import nn
+
+
+def load_detector(
+    config: str | Path | Config, checkpoint: str | Path, device: str | None = None
+) -> nn.Module:
+    """A trained detector, ready for mmdet's ``inference_detector``.
+
+    The config that you name is Python code and is executed. Of the checkpoint, tensors and plain
+    data are read (``weights_only``), from a file on this machine; the config that it brings along
+    is not looked at, as ``DetInferencer(weights=...)`` would.
+
+    Args:
+        config: The config of the detector, a file or what ``Config.fromfile`` returned.
+        checkpoint: A file that a training or a tool of this package wrote.
+        device: Where it computes; default: the first accelerator, or the CPU.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint; an address is none, nothing is downloaded.
+        UnpicklingError: The checkpoint holds what only executing it would load.
+    """
+    if not Path(checkpoint).is_file():
+        raise FileNotFoundError(f'there is no checkpoint at {checkpoint}; name a file')
+    return init_detector(config, str(checkpoint), device=device or get_device())
