@@ -1,10 +1,13 @@
 """The transform that attaches the teacher's region embeddings to a training sample."""
 
+from typing import Any, Literal
+
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TASK_UTILS, TRANSFORMS
 
 from mmdet_vild.embedding_store import EmbeddingRecord, MissingRecordError
+from mmdet_vild.options import Count, Fraction, checked_options
 
 from .geometry import box_areas, check_recorded_geometry, clip_boxes, project_boxes
 
@@ -13,6 +16,7 @@ MIN_SIZE = 1.0
 
 
 @TRANSFORMS.register_module()
+@checked_options
 class CLIPCropEmbedding(BaseTransform):
     """Attach offline proposals and the teacher's embeddings of them (ViLD, Sec. 3.3).
 
@@ -43,25 +47,16 @@ class CLIPCropEmbedding(BaseTransform):
             authors do.
         allow_missing: Whether an image without a record in the store is one without regions, and
             not an error.
-
-    Raises:
-        ValueError: A parameter is out of range.
     """
 
     def __init__(
         self,
-        store: dict,
-        max_proposals: int = 300,
-        order: str = 'score',
-        min_visible: float = 0.5,
+        store: Any,
+        max_proposals: Count = 300,
+        order: Literal['score', 'random'] = 'score',
+        min_visible: Fraction = 0.5,
         allow_missing: bool = False,
     ) -> None:
-        if order not in ('score', 'random'):
-            raise ValueError(f"order must be 'score' or 'random', found {order!r}")
-        if max_proposals < 1:
-            raise ValueError(f'max_proposals must be at least 1, found {max_proposals}')
-        if not 0 <= min_visible <= 1:
-            raise ValueError(f'min_visible must be between 0 and 1, found {min_visible}')
         self.store = TASK_UTILS.build(store) if isinstance(store, dict) else store
         self.max_proposals = max_proposals
         self.order = order

@@ -8,6 +8,7 @@ import cv2
 from mmengine import dist, fileio
 from mmengine.logging import MMLogger
 
+from mmdet_vild.options import checked_options
 from mmdet_vild.vocabulary import repeated_names
 from mmdet_vild.vocabulary.word_checks import check_word
 
@@ -19,6 +20,7 @@ from .geometry import check_transforms, flatten_transforms
 _REFUSALS = (AssertionError, AttributeError, LookupError, OverflowError, TypeError, ValueError)
 
 
+@checked_options
 class OpenVocabularyDatasetMixin:
     """Put before an mmdet dataset in COCO's or LVIS's format, whose annotations it goes through.
 

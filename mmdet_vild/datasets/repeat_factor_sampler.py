@@ -3,13 +3,20 @@
 import math
 from collections import Counter
 from collections.abc import Iterator
+from typing import Annotated
 
 from mmdet.registry import DATA_SAMPLERS
 from mmengine.dataset import DefaultSampler
 from torch.utils.data import Dataset, Sampler
 
+from mmdet_vild.options import Range, checked_options
+
+#: Of the images, above which a category is not rare.
+Share = Annotated[float, Range('above 0 and at most 1', above=0, most=1)]
+
 
 @DATA_SAMPLERS.register_module()
+@checked_options
 class RepeatFactorSampler(Sampler[int]):
     """The images of mmdet's ``ClassBalancedDataset``, while the dataset stays as it is.
 
@@ -21,17 +28,9 @@ class RepeatFactorSampler(Sampler[int]):
         dataset: mmdet's, or a wrapper of them.
         oversample_thr: t.
         **kwargs: As those of MMEngine's ``DefaultSampler``: ``shuffle``, ``seed``, ``round_up``.
-
-    Raises:
-        ValueError: ``oversample_thr`` is not above 0 and at most 1.
     """
 
-    def __init__(self, dataset: Dataset, oversample_thr: float = 1e-3, **kwargs) -> None:
-        if not 0 < oversample_thr <= 1:
-            raise ValueError(
-                f'oversample_thr is a share of the images, above 0 and at most 1; found '
-                f'{oversample_thr!r}'
-            )
+    def __init__(self, dataset: Dataset, oversample_thr: Share = 1e-3, **kwargs) -> None:
         self.dataset = dataset
         self.repeat_indices = [
             index

@@ -25,9 +25,11 @@ from mmdet_vild.embedding_store import (
     EmbeddingStore,
     dataset_fingerprint,
 )
+from mmdet_vild.options import checked_options
 
 
 @METRICS.register_module()
+@checked_options
 class EmbeddingStoreWriter(BaseMetric):
     """Writes what a region extractor predicts instead of measuring it.
 

@@ -11,11 +11,13 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmdet_vild.datasets.geometry import clip_boxes
+from mmdet_vild.options import checked_options
 
 from .proposer import Proposer, digest
 
 
 @TASK_UTILS.register_module()
+@checked_options
 class FileProposer(Proposer):
     """The ``test_cfg.rpn.max_per_img`` best regions of a file, clipped to their image.
 

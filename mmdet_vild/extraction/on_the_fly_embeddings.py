@@ -10,11 +10,13 @@ from mmengine import fileio
 from torch.utils.data import get_worker_info
 
 from mmdet_vild.embedding_store import EmbeddingRecord
+from mmdet_vild.options import checked_options
 
 from .file_proposer import FileProposer
 
 
 @TASK_UTILS.register_module()
+@checked_options
 class OnTheFlyEmbeddings:
     """Stands in for an embedding store: it runs the teacher the first time an image is read.
 

@@ -10,9 +10,12 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_vild.datasets import original_image
+from mmdet_vild.models.float32 import give_float32
+from mmdet_vild.options import Count, check_option, checked_options
 
 
 @MODELS.register_module()
+@checked_options
 class RegionEmbeddingExtractor(TwoStageDetector):
     """A detector whose predictions are regions with the teacher's embeddings.
 
@@ -49,12 +52,9 @@ class RegionEmbeddingExtractor(TwoStageDetector):
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
-        most = self.test_cfg.rpn.max_per_img
-        if not isinstance(most, int) or most < 1:
-            raise ValueError(
-                f'test_cfg.rpn.max_per_img is {most!r}; expected the number of regions of an '
-                'image, at least 1'
-            )
+        if self.with_rpn:
+            give_float32(self.rpn_head)
+        check_option(self.test_cfg.rpn.max_per_img, Count, 'max_per_img of test_cfg.rpn')
         if proposers is None:
             proposers = [dict(type='GroundTruthProposer')] if with_gt else []
             file = dict(type='FileProposer', proposal_file=proposal_file, backend_args=backend_args)

@@ -6,8 +6,11 @@ from mmdet.engine.hooks import CheckInvalidLossHook
 from mmdet.registry import HOOKS
 from mmengine.runner import Runner
 
+from mmdet_vild.options import Count, checked_options
+
 
 @HOOKS.register_module()
+@checked_options
 class FiniteLossHook(CheckInvalidLossHook):
     """mmdet's ``CheckInvalidLossHook``, which names the parts that are not finite.
 
@@ -21,7 +24,7 @@ class FiniteLossHook(CheckInvalidLossHook):
         FloatingPointError: The loss is NaN or infinite.
     """
 
-    def __init__(self, interval: int = 1) -> None:
+    def __init__(self, interval: Count = 1) -> None:
         super().__init__(interval)
 
     def after_train_iter(

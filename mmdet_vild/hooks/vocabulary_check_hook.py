@@ -18,7 +18,7 @@ from mmdet_vild.datasets import CLIPCropEmbedding
 from mmdet_vild.datasets.geometry import check_transforms
 from mmdet_vild.datasets.unwrapped import unwrapped
 from mmdet_vild.embedding_store import EmbeddingStore, MissingRecordError
-from mmdet_vild.models import CLIPTextClassifier, unwrapped_model
+from mmdet_vild.models import CLIPTextClassifier, OpenVocabularyMixin, unwrapped_model
 from mmdet_vild.vocabulary import same_teacher
 
 _RESIZING = (BatchResize, BatchSyncRandomResize)
@@ -57,6 +57,8 @@ class VocabularyCheckHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Check the training dataset and its store, and the validation dataset and metrics."""
         model = unwrapped_model(runner)
+        if isinstance(model, OpenVocabularyMixin):
+            model.check_teacher()
         if classifiers := _classifiers(model):
             for dataset, transforms in unwrapped(runner.train_loop.dataloader.dataset):
                 for classifier in classifiers:

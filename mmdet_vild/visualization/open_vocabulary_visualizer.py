@@ -17,6 +17,7 @@ from mmengine.structures import InstanceData
 from torch.nn.functional import normalize
 from torchvision.ops import nms
 
+from mmdet_vild.options import Count, CountOrZero, Fraction, Positive, checked_options
 from mmdet_vild.vocabulary import TextEmbeddings, same_teacher
 
 from .label_layout import place_labels
@@ -39,6 +40,7 @@ MASK_SIDE = 28
 
 
 @VISUALIZERS.register_module()
+@checked_options
 class OpenVocabularyVisualizer(DetLocalVisualizer):
     """``DetLocalVisualizer`` whose labels can be read, and which marks novel categories.
 
@@ -81,13 +83,13 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
         name: str = 'visualizer',
         *args,
         text_embeddings: str | None = None,
-        max_proposals: int = 10,
-        max_iou: float = 0.7,
+        max_proposals: Count = 10,
+        max_iou: Fraction = 0.7,
         explain: bool = False,
-        min_size: int = 500,
+        min_size: CountOrZero = 500,
         text_color: str | tuple[int, ...] = (255, 255, 255),
-        line_width: float = 2,
-        alpha: float = 0.15,
+        line_width: Positive = 2,
+        alpha: Fraction = 0.15,
         **kwargs,
     ) -> None:
         super().__init__(

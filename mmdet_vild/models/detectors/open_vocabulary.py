@@ -130,6 +130,14 @@ class OpenVocabularyMixin:
             'base_classes': tuple(name for name in names if name not in novel_set),
         }
 
+    def check_teacher(self) -> None:
+        """Refuse a teacher that could not be built when words are asked for; it is not built.
+
+        Raises:
+            FileNotFoundError, TypeError, ValueError: See :meth:`WordEncoder.check`.
+        """
+        self._encoder.check(self.vocabulary)
+
     def encode_words(
         self, text: str | Sequence[str], custom_entities: bool = True
     ) -> TextEmbeddings:

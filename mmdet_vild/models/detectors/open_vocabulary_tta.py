@@ -7,11 +7,14 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox_flip
 from mmengine.structures import InstanceData
 
+from mmdet_vild.options import checked_options
+
 #: The dimensions of masks (n, h, w) that a flip turns.
 FLIPPED_DIMS = {'horizontal': [2], 'vertical': [1], 'diagonal': [1, 2]}
 
 
 @MODELS.register_module()
+@checked_options
 class OpenVocabularyTTA(DetTTAModel):
     """mmdet's ``DetTTAModel`` for the detectors here, and for any of mmdet's with masks.
 
