@@ -57,16 +57,16 @@ class Entries(list):
             sound: Takes all values, which are of these types, and returns which are right.
             optional: Whether an entry may do without it.
         """
-        rows = [i for i, entry in enumerate(self) if not optional or key in entry]
+        entries = [entry for entry in self if key in entry] if optional else self
         try:
-            values = [self[i][key] for i in rows]
+            values = [entry[key] for entry in entries]
         except KeyError:
-            row = next(i for i in rows if key not in self[i])
+            row = next(row for row, entry in enumerate(self) if key not in entry)
             raise ValueError(f'{self.name(row)} lacks the field {key!r}') from None
         if not set(map(type, values)) <= types:
             sound = _of_types(types)
         if sound and (wrong := np.flatnonzero(~np.asarray(sound(values), bool))).size:
-            row = rows[wrong[0]]
+            row = next(row for row, entry in enumerate(self) if entry is entries[wrong[0]])
             raise ValueError(
                 f'{self.name(row)} has the {key} {shown(self[row][key])}; expected {expected}. '
                 f'Correct the file, where {len(wrong):,} of {len(self):,} are wrong'
