@@ -26,9 +26,10 @@ class Entries(list):
     def __init__(self, content: dict, key: str, file: str) -> None:
         if key not in content and key != 'annotations':  # of images to be tested
             raise ValueError(f'{file} lacks the field {key!r}')
-        super().__init__(entries := content.get(key, []))
-        if not isinstance(entries, list) or not set(map(type, self)) <= {dict}:
+        entries = content.get(key, [])
+        if not isinstance(entries, list) or not set(map(type, entries)) <= {dict}:
             raise ValueError(f'{file} has the {key} {shown(entries)}; expected a list of objects')
+        super().__init__(entries)
         self.key, self.file = key, file
 
     def only(self, rows: np.ndarray) -> 'Entries':
