@@ -26,9 +26,10 @@ class Entries(list):
     def __init__(self, content: dict, key: str, file: str) -> None:
         if key not in content and key != 'annotations':  # of images to be tested
             raise ValueError(f'{file} lacks the field {key!r}')
-        super().__init__(entries := content.get(key, []))
-        if not isinstance(entries, list) or not set(map(type, self)) <= {dict}:
+        entries = content.get(key, [])
+        if not isinstance(entries, list) or not set(map(type, entries)) <= {dict}:
             raise ValueError(f'{file} has the {key} {shown(entries)}; expected a list of objects')
+        super().__init__(entries)
         self.key, self.file = key, file
 
     def only(self, rows: np.ndarray) -> 'Entries':
@@ -57,16 +58,16 @@ class Entries(list):
             sound: Takes all values, which are of these types, and returns which are right.
             optional: Whether an entry may do without it.
         """
-        rows = [i for i, entry in enumerate(self) if not optional or key in entry]
+        entries = [entry for entry in self if key in entry] if optional else self
         try:
-            values = [self[i][key] for i in rows]
+            values = [entry[key] for entry in entries]
         except KeyError:
-            row = next(i for i in rows if key not in self[i])
+            row = next(row for row, entry in enumerate(self) if key not in entry)
             raise ValueError(f'{self.name(row)} lacks the field {key!r}') from None
         if not set(map(type, values)) <= types:
             sound = _of_types(types)
         if sound and (wrong := np.flatnonzero(~np.asarray(sound(values), bool))).size:
-            row = rows[wrong[0]]
+            row = next(row for row, entry in enumerate(self) if entry is entries[wrong[0]])
             raise ValueError(
                 f'{self.name(row)} has the {key} {shown(self[row][key])}; expected {expected}. '
                 f'Correct the file, where {len(wrong):,} of {len(self):,} are wrong'

@@ -95,11 +95,12 @@ class OpenVocabularyDatasetMixin:
             if isinstance(error, ValueError) and str(self.ann_file) in str(error):
                 raise
             found = f'{self.ann_file} cannot be read ({error!r})'
-            content = json.loads(fileio.get_text(self.ann_file, backend_args=self.backend_args))
             try:
-                self._checked(content)
+                self._checked(
+                    json.loads(fileio.get_text(self.ann_file, backend_args=self.backend_args))
+                )
             except ValueError as why:
-                found = why
+                found = why if self.ann_file in str(why) else found
             raise ValueError(f'{found}. It needs {self.FORMAT}') from error
         if not data_list:
             raise ValueError(f'{self.ann_file} has no images')

@@ -148,6 +148,7 @@ def test_fields_that_are_not_there(build, key):
         (['categories', 1, 'name'], '\x07', 'the category .* of .*mine.json is empty'),
         (['categories', 1, 'name'], 7, 'has a category of the name 7; expected a text'),
         (['images', 1], 7, 'has the images .*; expected a list of objects'),
+        (['images'], 7, 'has the images 7; expected a list of objects'),
         (['annotations', 1], 'text', 'has the annotations .*; expected a list of objects'),
         (a('image_id', 2), '3', "annotation 12 of .* '3'; expected a number.* 1 of 12 are wrong"),
     ],

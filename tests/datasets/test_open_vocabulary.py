@@ -129,6 +129,7 @@ def test_metainfo_without_files(make):
         (['categories', 3, 'name'], 'cat', r"more than once: \['cat'\]"),
         (None, '[1, 2]', r'mine.json holds \[1, 2\]; expected an object. It needs images'),
         (None, '{"images": ', 'not valid JSON'),
+        (None, f'[{"1" * 5000}]', r'mine.json cannot be read .*\. It needs images'),
     ],
 )
 def test_malformed_files(make, kind, path, value, message):

@@ -151,7 +151,11 @@ def check_your_own_data(run: Run, clone: Clone) -> None:
     pictures = list((clone.folder / 'work_dirs/browse_mine').glob('*.jpg'))
     assert {cv2.imread(str(picture)).shape[2] for picture in pictures} == {3}
     assert run.of('train_dataloader.dataset.data_prefix.img=val/').count('task/s') > 0
-    assert run.of('print_config.py').count('640') >= 3  # in training, in validation and the test
+    small = Config.fromfile(clone.folder / 'configs/mine/vild_small.py')
+    for loader in (small.train_dataloader, small.val_dataloader, small.test_dataloader):
+        (resize,) = [t for t in loader.dataset.pipeline if t.type == 'Resize']
+        assert resize.scale == (640, 480)
+    assert 'OpenVocabularyCocoDataset' in run.of('print_config.py')
     text, distilled = run.of('$TOOLS/train.py configs/mine/vild_boxes.py').split(
         'embedding_store/images: 4'
     )
