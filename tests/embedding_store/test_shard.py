@@ -155,10 +155,12 @@ def test_a_finished_file_never_changes(tmp_path):
     assert sorted(found.img_ids()) == [1, 2, 3, 4, 5] and len(found.read(sample(2))) == 6
 
 
-def test_an_empty_file_is_not_finished(tmp_path):
+def test_an_empty_file_is_not_finished_nor_one_that_is_read(tmp_path):
     for _ in range(3):
         write(tmp_path, [], finish=True)
-    write(tmp_path, [1], finish=True)
+    write(tmp_path, [1])
+    EmbeddingShard(tmp_path / 'shard-00000.sqlite').finish()  # which reads alone
+    write(tmp_path, [2], finish=True)
     assert [each.name for each in tmp_path.glob('*.sqlite')] == ['shard-00000.sqlite']
 
 
@@ -186,7 +188,7 @@ def test_killed_at_50_moments(tmp_path):
     """No half record, and nothing lost that was there; in the end all is as if undisturbed."""
     rng = random.Random(0)
     count, done, kills = 5000, 0, 0
-    while kills < 50:
+    while kills < 50 or done <= 10:  # a busy disk takes its time
         process = get_context('fork').Process(target=go_on, args=(tmp_path / 'killed', count))
         process.start()
         time.sleep(rng.uniform(0.005, 0.1))
@@ -199,7 +201,7 @@ def test_killed_at_50_moments(tmp_path):
         found = list(contents(tmp_path / 'killed'))
         assert found == list(range(len(found))) and len(found) >= done
         done = len(found)
-    assert 10 < done < count
+    assert done < count
     go_on(tmp_path / 'killed', done + 20)
     go_on(tmp_path / 'undisturbed', done + 20)
     assert contents(tmp_path / 'killed') == contents(tmp_path / 'undisturbed')

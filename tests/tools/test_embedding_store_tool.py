@@ -56,15 +56,15 @@ def test_merges(path, tmp_path, monkeypatch):
 
 
 def test_killed_while_it_merges(tmp_path, monkeypatch):
-    """The next one is not disturbed by what is left."""
+    """What is left is no part of what is merged next, of another store here."""
     write(tmp_path / 'store', range(100), n=2000)
+    write(tmp_path / 'other', [200])
     out = tmp_path / 'merged'
-    arguments = 'merge', tmp_path / 'store', '--out', out
-    killed_at_write(3, tool, monkeypatch, *arguments)
+    killed_at_write(3, tool, monkeypatch, 'merge', tmp_path / 'store', '--out', out)
     assert (out / 'shard-00000.unfinished-journal').exists()
-    assert tool(monkeypatch, *arguments) is None
+    assert tool(monkeypatch, 'merge', tmp_path / 'other', '--out', out) is None
     assert tool(monkeypatch, 'verify', out) == 0
-    assert contents(out) == contents(tmp_path / 'store')
+    assert contents(out) == contents(tmp_path / 'other')
 
 
 def test_what_merges_or_exports_takes_what_is_read(path, tmp_path, monkeypatch):
@@ -159,6 +159,16 @@ def test_verifies(path, monkeypatch, capsys):
     first.unlink()
     second.unlink()
     assert 'no embedding store at' in tool(monkeypatch, 'verify', path)
+
+
+def test_an_image_that_is_not_listed(path, monkeypatch, capsys):
+    """Its entry in the index bears the name of another one."""
+    file, entry = path / 'shard-00000.sqlite', b'\x03\x0f\x015\x06'  # image 5, the 6th record
+    data = file.read_bytes()
+    assert data.count(entry) == 1
+    file.write_bytes(data.replace(entry, entry.replace(b'5', b'4')))
+    assert tool(monkeypatch, 'verify', path) == 1
+    assert f'{file}: its list of images: it names 9 of 10 images' in capsys.readouterr().out
 
 
 def test_merging_is_all_or_nothing(path, tmp_path, monkeypatch):
