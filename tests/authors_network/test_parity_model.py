@@ -99,15 +99,12 @@ def assert_close(found: torch.Tensor, expected: torch.Tensor, tolerance: float) 
     torch.testing.assert_close(found.float(), expected.float(), rtol=0, atol=limit)
 
 
-@pytest.mark.parametrize('level', range(2, 6))
-def test_backbone(case, level):
-    expected = case.feature(f'stage/backbone_fn/{level}')
-    assert_close(case.backbone[level - 2][0], expected, 1e-4)
-
-
-@pytest.mark.parametrize('level', range(2, 7))
-def test_fpn(case, level):
-    assert_close(case.neck[level - 2][0], case.feature(f'stage/fpn_fn/{level}'), 1e-4)
+@pytest.mark.parametrize('part, last', [('backbone', 5), ('neck', 6)])
+def test_features(case, part, last):
+    stage = {'backbone': 'backbone_fn', 'neck': 'fpn_fn'}[part]
+    for level, found in enumerate(getattr(case, part), 2):
+        assert_close(found[0], case.feature(f'stage/{stage}/{level}'), 1e-4)
+    assert level == last
 
 
 @pytest.mark.parametrize('level', range(2, 7))

@@ -1,7 +1,4 @@
-"""Resizing as TensorFlow 1 does, against its formula, and TensorFlow itself where it is."""
-
-import os
-import subprocess
+"""Resizing as TensorFlow 1 does, against its formula."""
 
 import numpy as np
 import pytest
@@ -12,16 +9,6 @@ from mmdet.utils import register_all_modules
 
 from mmdet_vild.authors_network import legacy_bilinear
 
-RESIZE = """
-import sys
-import numpy as np
-import tensorflow.compat.v1 as tf
-data = dict(np.load(sys.argv[1]))
-for key in list(data):
-    height, width = map(int, key.split('x'))
-    data[key] = tf.image.resize_images(data[key].astype(np.float32), [height, width]).numpy()
-np.savez(sys.argv[2], **data)
-"""
 sides = st.integers(1, 40)
 
 
@@ -39,28 +26,6 @@ def test_is_the_formula(height, width, new_height, new_width, seed):
                 weight = (1 - abs(y - row)) * (1 - abs(x - column))
                 expected += weight * image[min(row, height - 1), min(column, width - 1)]
         np.testing.assert_allclose(found[i, j], expected, atol=0.01)
-
-
-@pytest.mark.tensorflow
-def test_is_tensorflows(tmp_path):
-    rng = np.random.default_rng(0)
-    images = {
-        f'{height}x{width}': rng.integers(0, 256, (*rng.integers(1, 700, 2), 3), np.uint8)
-        for height, width in [(1024, 768), (333, 1024), (100, 7), (1, 1), (683, 1024)]
-    }
-    np.savez(tmp_path / 'in.npz', **images)
-    command = [
-        os.environ['VILD_TF_PYTHON'],
-        '-c',
-        RESIZE,
-        tmp_path / 'in.npz',
-        tmp_path / 'out.npz',
-    ]
-    subprocess.run(list(map(str, command)), check=True, env={**os.environ, 'PYTHONPATH': ''})
-    with np.load(tmp_path / 'out.npz') as expected:
-        for key, image in images.items():
-            found = legacy_bilinear(image, tuple(map(int, key.split('x'))))
-            np.testing.assert_allclose(found, expected[key], atol=0.05)
 
 
 @pytest.mark.onedl
