@@ -33,9 +33,21 @@ class Words:
 
     @classmethod
     def from_text_embeddings(
-        cls, text: TextEmbeddings, device: str | torch.device = 'cpu', count: int | None = None
+        cls,
+        text: TextEmbeddings,
+        device: str | torch.device = 'cpu',
+        count: int | None = None,
+        by_synonym: bool = False,
     ) -> 'Words':
-        """The first ``count`` words of text embeddings, with which the others compete."""
-        embeddings = normalize(torch.from_numpy(text.embeddings), dim=-1, eps=NORM_EPS)
+        """The first ``count`` words of text embeddings, with which the others compete.
+
+        With ``by_synonym`` a word has a row for each of its synonyms.
+        """
+        rows, owners = text.embeddings, None
+        if by_synonym:
+            rows = text.synonym_embeddings
+            counts = torch.tensor([len(synonyms) for synonyms in text.synonyms])
+            owners = torch.arange(len(counts)).repeat_interleave(counts).to(device)
+        embeddings = normalize(torch.from_numpy(rows), dim=-1, eps=NORM_EPS).to(device)
         novel = torch.from_numpy(text.novel).to(device)
-        return cls(text.names, embeddings.to(device), novel, count or len(text.names))
+        return cls(text.names, embeddings, novel, count or len(text.names), owners)

@@ -190,6 +190,7 @@ class OpenCLIPTeacher:
             teacher=self.identity,
             synonyms=tuple(tuple(category['synonyms']) for category in categories),
             templates=tuple(templates),
+            synonym_embeddings=per_synonym.numpy(),
         )
 
     def _encode_synonyms(self, synonyms: Sequence[str], templates: Sequence[str]) -> Tensor:

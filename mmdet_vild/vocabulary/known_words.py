@@ -89,6 +89,7 @@ class KnownWords:
             names=(*text.names, *(own.names[row] for row in rows)),
             novel=np.concatenate([text.novel, own.novel[rows]]),
             synonyms=(*_synonyms(text), *(self._synonyms[row] for row in rows)),
+            synonym_embeddings=None,
         )
 
 

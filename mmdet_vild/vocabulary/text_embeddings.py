@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,8 @@ class TextEmbeddings:
             (:attr:`mmdet_vild.teacher.OpenCLIPTeacher.identity`).
         synonyms: For each category the words that were encoded; empty if not known.
         templates: The prompt templates they were put into; empty if not known.
+        synonym_embeddings: (V, D) float32, one row a synonym in the order of ``synonyms``, of which
+            ``embeddings`` are the averages; None if not known.
 
     Raises:
         ValueError: The parts do not fit together, or an embedding is zero or not finite.
@@ -37,6 +40,7 @@ class TextEmbeddings:
     teacher: str
     synonyms: tuple[tuple[str, ...], ...] = ()
     templates: tuple[str, ...] = ()
+    synonym_embeddings: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         embeddings = np.asarray(self.embeddings, dtype=np.float32)
@@ -61,11 +65,16 @@ class TextEmbeddings:
                     'the templates, and the synonyms of a category, are lists of texts, found '
                     f'{words!r}'
                 )
-        norms = np.linalg.norm(embeddings, axis=1)
-        bad = [names[i] for i in np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))]
-        if bad:
-            raise ValueError(f'the embeddings of {bad} are zero or not finite; encode them again')
         synonyms, templates = tuple(map(tuple, self.synonyms)), tuple(self.templates)
+        _check_rows(embeddings, names)
+        if self.synonym_embeddings is not None:
+            of_synonyms = [synonym for words in synonyms for synonym in words]
+            found, expected = self.synonym_embeddings.shape, (len(of_synonyms), embeddings.shape[1])
+            if found != expected:
+                raise ValueError(
+                    f'the embeddings of synonyms have shape {found}, expected {expected}'
+                )
+            _check_rows(self.synonym_embeddings, of_synonyms)
         parts = dict(embeddings=embeddings, names=names, novel=novel)
         for field, value in (parts | dict(synonyms=synonyms, templates=templates)).items():
             object.__setattr__(self, field, value)
@@ -83,6 +92,8 @@ class TextEmbeddings:
         with open(partial, 'wb') as file:
             prompts = json.dumps({'synonyms': self.synonyms, 'templates': self.templates})
             parts = {field: np.array(getattr(self, field)) for field in _FIELDS}
+            if self.synonym_embeddings is not None:
+                parts['synonym_embeddings'] = self.synonym_embeddings
             np.savez(file, **parts, prompts=np.array(prompts))
         os.replace(partial, target)
 
@@ -106,6 +117,7 @@ class TextEmbeddings:
                 if found != _FIELDS:
                     raise ValueError(f'found {found}, expected {_FIELDS}')
                 prompts = json.loads(str(data['prompts']) if 'prompts' in data else _NOT_KNOWN)
+                parts['synonym_embeddings'] = data.get('synonym_embeddings')
             parts |= {'names': tuple(parts['names'].tolist()), 'teacher': str(parts['teacher'])}
             return cls(**parts, synonyms=prompts['synonyms'], templates=prompts['templates'])
         except PermissionError:
@@ -115,3 +127,10 @@ class TextEmbeddings:
                 f'{path} is not a text-embedding file ({error}); expected an .npz with '
                 f'{tuple(_FIELDS)}, as tools/encode_vocabulary.py writes it'
             ) from error
+
+
+def _check_rows(embeddings: np.ndarray, names: Sequence[str]) -> None:
+    norms = np.linalg.norm(embeddings, axis=1)
+    bad = [names[i] for i in np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))]
+    if bad:
+        raise ValueError(f'the embeddings of {bad} are zero or not finite; encode them again')

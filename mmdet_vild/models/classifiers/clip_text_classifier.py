@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import compress
+from typing import Literal
 
 import numpy as np
 import torch
@@ -45,6 +46,9 @@ class CLIPTextClassifier(BaseModule):
         temperature: tau, what cosine similarities are divided by. It belongs to the teacher:
             0.01 suits CLIP.
         learned_temperature: Whether ``temperature`` is only where training starts from.
+        synonyms: What a category of several synonyms is compared with: ``'average'``, the average
+            of their embeddings (ViLD, Sec. 4.1); or each of them, of whose logits the ``'max'`` or
+            the ``'mean'`` is the category's. Words that are asked for have their average.
         with_background: Whether a learned background embedding competes with the words.
             ViLD-image has none.
         mask_novel: Whether the logits of novel categories are multiplied by zero in training,
@@ -68,6 +72,7 @@ class CLIPTextClassifier(BaseModule):
         novel_categories: Sequence[str] | None = None,
         embed_dims: Count | None = None,
         learned_temperature: bool = False,
+        synonyms: Literal['average', 'max', 'mean'] = 'average',
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg or dict(type='Normal', std=0.01, layer='Linear'))
@@ -79,10 +84,17 @@ class CLIPTextClassifier(BaseModule):
         self.text_embeddings_file = text_embeddings
         self.num_words = out_features - 1
         self.mask_novel = mask_novel
+        self.synonyms = synonyms
         self._vocabulary: TextEmbeddings | None = None
         baked = text_embeddings is None
+        if baked and synonyms != 'average':
+            raise ValueError(
+                f'synonyms is {synonyms!r}, but the vocabulary of a checkpoint has the average of '
+                'synonyms alone; name a text-embedding file in text_embeddings'
+            )
         self.register_buffer('text_embeddings', torch.empty(0), persistent=baked)
         self.register_buffer('novel', torch.empty(0, dtype=torch.bool), persistent=baked)
+        self.register_buffer('owners', None, persistent=False)
         self.register_buffer('teacher_digest', torch.zeros(32, dtype=torch.uint8))
         if baked:
             self.register_buffer('vocabulary_json', torch.empty(0, dtype=torch.uint8))
@@ -123,8 +135,14 @@ class CLIPTextClassifier(BaseModule):
                 f'{self.embed_dims}; set it to {text.embed_dims}'
             )
         self._vocabulary = text
-        words = Words.from_text_embeddings(text, self.text_embeddings.device)
-        self.text_embeddings, self.novel = words.embeddings, words.novel
+        by_synonym = self.synonyms != 'average'
+        if by_synonym and text.synonym_embeddings is None:
+            raise ValueError(
+                f'synonyms is {self.synonyms!r}, but {source} has the average of synonyms alone; '
+                'encode the vocabulary again with tools/encode_vocabulary.py'
+            )
+        words = Words.from_text_embeddings(text, self.text_embeddings.device, by_synonym=by_synonym)
+        self.text_embeddings, self.novel, self.owners = words.embeddings, words.novel, words.owners
         self.teacher_digest = teacher_digest(text.teacher).to(self.teacher_digest.device)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
@@ -177,7 +195,9 @@ class CLIPTextClassifier(BaseModule):
     @property
     def words(self) -> Words:
         """Words: its own."""
-        return Words(self.vocabulary.names, self.text_embeddings, self.novel, self.num_words)
+        return Words(
+            self.vocabulary.names, self.text_embeddings, self.novel, self.num_words, self.owners
+        )
 
     @property
     def embed_dims(self) -> int:
@@ -217,10 +237,19 @@ class CLIPTextClassifier(BaseModule):
         with torch.autocast(embeddings.device.type, enabled=False):
             embeddings = embeddings.float()
             logits = embeddings @ words.embeddings.float().t()
+            if words.owners is not None:
+                logits = self._of_words(logits, words)
             if self.background is not None:
                 background = normalize(self.background.float(), dim=0, eps=NORM_EPS)
                 logits = torch.cat([logits, embeddings @ background[:, None]], dim=-1)
             return logits / self.temperature
+
+    def _of_words(self, logits: Tensor, words: Words) -> Tensor:
+        """Logits (..., C + R) of words from those (..., V) of their rows."""
+        reduce = 'amax' if self.synonyms == 'max' else 'mean'
+        empty = logits.new_zeros(*logits.shape[:-1], len(words.names))
+        owners = words.owners.expand_as(logits)
+        return empty.scatter_reduce(-1, owners, logits, reduce, include_self=False)
 
     def training_logits(self, logits: Tensor) -> Tensor:
         """What a classification loss is computed of.

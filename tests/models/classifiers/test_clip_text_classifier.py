@@ -238,3 +238,88 @@ class TestBaked:
             build(None)
         with pytest.raises(ValueError, match='either a text-embedding file'):
             build(write_text(), embed_dims=16)
+
+
+class TestSynonyms:
+    """Several rows a category."""
+
+    COUNTS = (1, 3, 2)
+
+    @pytest.fixture
+    def path(self, tmp_path):
+        rng = np.random.default_rng(0)
+        rows = rng.normal(size=(sum(self.COUNTS), 16)).astype(np.float32)
+        names = ('a', 'b', 'c')
+        synonyms = [[f'{n} {i}' for i in range(k)] for n, k in zip(names, self.COUNTS, strict=True)]
+        averages = [part.mean(0) for part in np.split(rows, np.cumsum(self.COUNTS)[:-1])]
+        path = str(tmp_path / 'synonyms.npz')
+        text = TextEmbeddings(averages, names, [False, False, True], 't@0', synonyms, (), rows)
+        text.save(path)
+        return path
+
+    @pytest.mark.parametrize('shape', [(5,), (2, 5), (2, 3, 4)])
+    @pytest.mark.parametrize('synonyms', ['average', 'max', 'mean'])
+    def test_logits(self, path, synonyms, shape):
+        """Of any shape of features, against float64."""
+        classifier = build(path, 3, synonyms=synonyms, temperature=0.1).eval()
+        features = torch.randn(*shape, 12)
+        text = TextEmbeddings.load(path)
+        weight, bias = (p.detach().double().numpy() for p in classifier.projection.parameters())
+        region = features.double().numpy() @ weight.T + bias
+        region /= np.linalg.norm(region, axis=-1, keepdims=True)
+        rows = np.split(text.synonym_embeddings.astype(float), np.cumsum(self.COUNTS)[:-1])
+        if synonyms == 'average':
+            rows = [row[None] for row in text.embeddings.astype(float)]
+        similarities = [
+            region @ (part / np.linalg.norm(part, axis=1, keepdims=True)).T for part in rows
+        ]
+        reduce = np.max if synonyms == 'max' else np.mean
+        expected = np.stack([reduce(part, axis=-1) for part in similarities], axis=-1) / 0.1
+        found = classifier(features)
+        assert found.shape == (*shape, 4)
+        np.testing.assert_allclose(found[..., :3].detach().numpy(), expected, rtol=0, atol=1e-5)
+
+    def test_gradient_of_the_best(self, path):
+        """The maximum teaches the nearest synonym alone; novel categories none."""
+        classifier = build(path, 3, synonyms='max').train()
+        logits = classifier(torch.randn(4, 12))
+        assert not logits[:, 2].any() and logits[:, :2].all()
+        logits.sum().backward()
+        assert classifier.projection.weight.grad.abs().sum() > 0
+
+    def test_refuses(self, path, write_text):
+        with pytest.raises(ValueError, match='has the average of synonyms alone; encode'):
+            build(write_text(), synonyms='max')
+        with pytest.raises(ValueError, match='the vocabulary of a checkpoint has the average'):
+            build(None, 3, embed_dims=16, synonyms='mean')
+        with pytest.raises(ValueError, match="'average' or 'max' or 'mean', found 'sum'"):
+            build(path, 3, synonyms='sum')
+        text = TextEmbeddings.load(path)
+        with pytest.raises(ValueError, match=r'have shape \(5, 16\), expected \(6, 16\)'):
+            TextEmbeddings(
+                text.embeddings,
+                text.names,
+                text.novel,
+                't',
+                text.synonyms,
+                (),
+                text.synonym_embeddings[1:],
+            )
+
+
+def test_learned_temperature(write_text):
+    """It begins where it is told, learns, and is in the checkpoint."""
+    path = write_text()
+    classifier = build(path, temperature=0.07, learned_temperature=True)
+    features = torch.randn(5, 12)
+    torch.testing.assert_close(classifier(features), build(path, temperature=0.07)(features))
+    classifier(features).square().sum().backward()
+    assert classifier.logit_scale.grad.abs() > 0
+    with torch.no_grad():
+        classifier.logit_scale.add_(1)
+    other = build(path, temperature=0.07, learned_temperature=True)
+    other.load_state_dict(classifier.state_dict(), strict=True)
+    assert other.temperature.item() == pytest.approx(0.07 / np.e, rel=1e-5)
+    assert {'projection.weight', 'projection.bias', 'background', 'logit_scale'} == set(
+        dict(other.named_parameters())
+    )
