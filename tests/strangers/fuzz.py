@@ -44,7 +44,7 @@ from mmdet_vild.embedding_store import (  # noqa: E402
 )
 from mmdet_vild.embedding_store.shard import checksum  # noqa: E402
 from mmdet_vild.extraction import load_proposals  # noqa: E402
-from mmdet_vild.models import CLIPTextClassifier  # noqa: E402
+from mmdet_vild.models import CLIPTextClassifier, vocabulary_state  # noqa: E402
 from mmdet_vild.vocabulary import TextEmbeddings, load_categories  # noqa: E402
 
 #: Seconds that a case may take, and bytes that all of them may take beyond what imports took.
@@ -138,7 +138,7 @@ def baked(folder: Path, rng: Random):
     text = TextEmbeddings(
         np.random.default_rng(0).normal(size=(3, 4)), names, np.arange(3) == 1, 'clip@1'
     )
-    given = CLIPTextClassifier.baked_state(text, 2)
+    given = vocabulary_state(text, 2)
     state = CLIPTextClassifier(5, 3, None, embed_dims=4).state_dict() | given
     key = rng.choice(('vocabulary_json', 'vocabulary_json', *given, 'teacher_digest'))
     if key == 'vocabulary_json':

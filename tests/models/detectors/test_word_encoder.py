@@ -201,7 +201,7 @@ class TestCheck:
             (dict(MINI, model_name='mini-clop'), ValueError, "open_clip has no model 'mini-clop'"),
             (dict(MINI, pretrained='absent.pt'), ValueError, "'absent.pt' is neither a file nor"),
             (dict(MINI, model_config='absent.json'), FileNotFoundError, 'config at absent.json'),
-            (dict(MINI, crop_mode='round'), ValueError, "crop_mode must be .* found 'round'"),
+            (dict(MINI, crop_mode='round'), ValueError, "crop_mode .* must be .* found 'round'"),
             (dict(MINI, model_name='ViT-B-32'), ValueError, 'is ViT-B-32, but mini-clip@0 encoded'),
         ],
     )
