@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 README = (ROOT / 'README.md').read_text()
 SIZE = 64
 #: As many categories as the README says, with gaps between their ids.
-NAMES = ['red heart', 'zebra', *(f'thing {i}' for i in range(10))]
+NAMES = ['red heart', 'zebra', *(f'thing {i}' for i in range(10)), 'striped mug']
 IDS = range(5, 5 + 3 * len(NAMES), 3)
 
 
@@ -60,12 +60,20 @@ EPOCH = (r'/epoch_\d+\.pth', '/epoch_1.pth')
 GPUS = (r'(dist_\w+\.sh\s+\S+\s(?:\\\n)?(?:\s*\S+\.pth )?) *8\b', r'\g<1>2')
 
 
-#: Another vocabulary, of which some words are those of the old one; "red heart" is gone.
+#: As TensorFlow would have saved it, but in NumPy's format.
+AUTHORS = (
+    (r'resnet50_vild_ensemble\.tar\.gz', 'resnet50_vild_ensemble.npz'),
+    (r'LVISV1Dataset', 'data/lvis_v1/annotations/lvis_v1_val.json'),
+)
+
+
+#: Another vocabulary, of which some words are those of the old one; two are gone.
 OTHER = f"""
 import json
 with open('data/mine/annotations/val.json') as file:
     content = json.load(file)
-content['categories'] = [c for c in content['categories'] if c['name'] != 'red heart']
+gone = ('red heart', 'striped mug')
+content['categories'] = [c for c in content['categories'] if c['name'] not in gone]
 content['annotations'] = [a for a in content['annotations'] if a['category_id'] != {IDS[0]}]
 new = ['gnu', *(f'new {{i}}' for i in range(8))]
 content['categories'] += [dict(id=99 + i, name=name) for i, name in enumerate(new)]
@@ -95,17 +103,16 @@ def check_readme(run: Run, clone: Clone) -> None:
     assert '5 categories (2 novel)' in lvis and 'embedding_store/images: 21' in lvis
     assert lvis.count('lvis/bbox_APr: ') == 1
     mine = run.of('configs/mine/vild-text.py')
-    assert '12 categories (2 novel)' in mine
-    assert re.search(r' 5  dropped: of 2 novel categories\n', mine)
+    assert '13 categories (3 novel)' in mine
+    assert re.search(r' 5  dropped: of 3 novel categories\n', mine)
     assert 'LR is set based on batch' in mine
     text, distilled = mine.split('embedding_store/images: 4')
     assert 'loss_cls' in text and 'loss_distill' not in text and 'loss_distill' in distilled
     for name in ('bbox_mAP', 'base_ap50', 'novel_ap50'):
         assert f'coco/{name}: ' in distilled
-    assert (clone.folder / 'work_dirs/pictures/vis/picture.jpg').is_file()
-    other = run.of('novel_classes="[zebra,gnu]"')
-    assert '20 categories (2 novel)' in other
-    assert 'coco/novel_ap50: ' in other and 'mismatch' not in other
+    (photo,) = run.calls('toy elephant')
+    assert set(photo['labels']) == {'toy elephant', 'striped mug'}
+    assert (clone.folder / 'work_dirs/photo/vis/picture.jpg').is_file()
 
 
 def check_install(run: Run, clone: Clone) -> None:
@@ -156,6 +163,13 @@ def check_your_own_data(run: Run, clone: Clone) -> None:
         (resize,) = [t for t in loader.dataset.pipeline if t.type == 'Resize']
         assert resize.scale == (640, 480)
     assert 'OpenVocabularyCocoDataset' in run.of('print_config.py')
+    tuned = run.of('finetune.py checkpoints/vild-ensemble_r50_fpn_tf.pth')
+    assert tuned.count('Load checkpoint from checkpoints/vild-ensemble_r50_fpn_tf.pth') >= 2
+    assert 'embedding_store/images: 4' in tuned and 'loss_distill' in tuned
+    assert tuned.count('coco/novel_ap50: ') == 3
+    other = run.of('novel_classes="[zebra,gnu]"')
+    assert '20 categories (2 novel)' in other
+    assert 'coco/novel_ap50: ' in other and 'mismatch' not in other
     text, distilled = run.of('$TOOLS/train.py configs/mine/vild_boxes.py').split(
         'embedding_store/images: 4'
     )
@@ -301,15 +315,9 @@ PAGES = {
         adapted=[
             EPOCH,
             GPUS,
-            (
-                r'^python \$TOOLS/test.py CONFIG CHECKPOINT',
-                'python tools/encode_vocabulary.py data/mine/annotations/other.json'
-                ' --novel zebra gnu --model ViT-B-32-quickgelu --pretrained openai'
-                ' --out data/mine/vild/other.npz\n'
-                'python $TOOLS/test.py configs/mine/vild.py work_dirs/vild/epoch_1.pth',
-            ),
+            *AUTHORS,
+            (r'^git clone ADDRESS mmdet_vild && cd mmdet_vild\n', ''),  # where it is run
         ],
-        inserted={'python $TOOLS/test.py CONFIG': OTHER},
         check=check_readme,
     ),
     'docs/install.md': Page(
@@ -336,9 +344,7 @@ PAGES = {
     ),
     'docs/authors_weights.md': Page(
         adapted=[
-            # As TensorFlow would have saved it, but in NumPy's format.
-            (r'resnet50_vild_ensemble\.tar\.gz', 'resnet50_vild_ensemble.npz'),
-            (r'LVISV1Dataset', 'data/lvis_v1/annotations/lvis_v1_val.json'),
+            *AUTHORS,
             (r'\bvild_r50_fpn_tf', 'vild-ensemble_r50_fpn_tf'),  # which has been converted before
             (r'(max_iters|val_interval)=10000', r'\1=1'),
             GPUS,
@@ -346,8 +352,18 @@ PAGES = {
         check=check_authors_weights,
     ),
     'docs/your_own_data.md': Page(
-        adapted=[EPOCH],
-        inserted={'sed s/vild.py': WITHOUT_MASKS},
+        adapted=[
+            EPOCH,
+            (r'iter_2000', 'iter_2'),
+            (
+                r'^python \$TOOLS/test.py CONFIG CHECKPOINT',
+                'python tools/encode_vocabulary.py data/mine/annotations/other.json'
+                ' --novel zebra gnu --model ViT-B-32-quickgelu --pretrained openai'
+                ' --out data/mine/vild/other.npz\n'
+                'python $TOOLS/test.py configs/mine/vild.py work_dirs/vild/epoch_1.pth',
+            ),
+        ],
+        inserted={'python $TOOLS/test.py CONFIG': OTHER, 'sed s/vild.py': WITHOUT_MASKS},
         check=check_your_own_data,
     ),
     'docs/your_own_words.md': Page(

@@ -17,7 +17,7 @@ from warm_python import WarmPython
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 #: Of fenced blocks. Indented ones are the shell's.
-LANGUAGES = ('bash', 'python', 'json')
+LANGUAGES = ('bash', 'python', 'json', 'bibtex')
 #: Separates, in what a page prints, the output of its blocks.
 MARK = '\x1e'
 #: In place of programs that are not at hand, or take minutes and are tested elsewhere.

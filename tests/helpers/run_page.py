@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,10 @@ def run_python(code: str, names: dict) -> None:
 
 def run_json(code: str, names: dict) -> None:
     json.loads(code)
+
+
+def run_bibtex(code: str, names: dict) -> None:
+    assert re.fullmatch(r'@\w+{\w+,\n(  \w+={.+},\n)*  \w+={.+}\n}', code), code
 
 
 def write_file(file: str, code: str) -> None:

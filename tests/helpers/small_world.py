@@ -89,7 +89,9 @@ def small_config(*args, **kwargs) -> Config:
         model.backbone.base_channels = 8
         model.neck.in_channels = [32, 64, 128, 256]
     if model.get('backbone', {}).get('type') == 'TFResNet':
-        config.merge_from_dict(authors_network.CFG_OPTIONS)
+        options = authors_network.CFG_OPTIONS.items()
+        # LVIS's are 5 already, and others as many as they are.
+        config.merge_from_dict({k: v for k, v in options if not k.endswith('num_classes')})
     if 'train_dataloader' in config:
         config.train_dataloader.batch_size = min(config.train_dataloader.batch_size, 4)
         config.train_dataloader.dataset.setdefault('indices', 4)
@@ -126,4 +128,4 @@ for model in MODELS:
     (folder / f'{model}.json').write_text(json.dumps({**content, 'quick_gelu': True}))
 open_clip.add_model_config(folder)
 Config.fromfile = staticmethod(small_config)
-open_clip.factory.download_pretrained = small_weights
+open_clip.download_pretrained = open_clip.factory.download_pretrained = small_weights

@@ -1,0 +1,13 @@
+# docker build -t mmdet_vild .    with PyPI's torch: on NVIDIA's GPUs (--gpus all) and on CPUs
+# docker build -t mmdet_vild . --build-arg TORCH=https://download.pytorch.org/whl/cpu    CPUs alone
+# docker run --rm -it --gpus all --shm-size 8g -v $PWD/data:/mmdet_vild/data mmdet_vild
+FROM python:3.11-slim
+ARG TORCH=
+# What OpenCV loads; there is no compiler, which only torch.compile would need.
+RUN apt-get update && apt-get install -y --no-install-recommends libgl1 libglib2.0-0 \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /mmdet_vild
+COPY . .
+RUN pip install --no-cache-dir ${TORCH:+--extra-index-url $TORCH} \
+    -c requirements/openmmlab.txt -e '.[openmmlab,web]'
+CMD ["bash"]
