@@ -167,8 +167,7 @@ def check_your_own_data(run: Run, clone: Clone) -> None:
     assert tuned.count('Load checkpoint from checkpoints/vild-ensemble_r50_fpn_tf.pth') >= 2
     assert 'embedding_store/images: 4' in tuned and 'loss_distill' in tuned
     assert tuned.count('coco/novel_ap50: ') == 3
-    boxes = run.of('finetune_boxes.py')
-    assert 'coco/novel_ap50: ' in boxes and 'loss_distill' in boxes and 'loss_mask' not in boxes
+    assert 'coco/novel_ap50: ' in run.of('finetune_boxes.py')
     other = run.of('novel_classes="[zebra,gnu]"')
     assert '20 categories (2 novel)' in other
     assert 'coco/novel_ap50: ' in other and 'mismatch' not in other
