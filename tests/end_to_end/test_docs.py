@@ -167,6 +167,7 @@ def check_your_own_data(run: Run, clone: Clone) -> None:
     assert tuned.count('Load checkpoint from checkpoints/vild-ensemble_r50_fpn_tf.pth') >= 2
     assert 'embedding_store/images: 4' in tuned and 'loss_distill' in tuned
     assert tuned.count('coco/novel_ap50: ') == 3
+    assert 'coco/novel_ap50: ' in run.of('finetune_boxes.py')
     other = run.of('novel_classes="[zebra,gnu]"')
     assert '20 categories (2 novel)' in other
     assert 'coco/novel_ap50: ' in other and 'mismatch' not in other
@@ -363,7 +364,7 @@ PAGES = {
                 'python $TOOLS/test.py configs/mine/vild.py work_dirs/vild/epoch_1.pth',
             ),
         ],
-        inserted={'python $TOOLS/test.py CONFIG': OTHER, 'sed s/vild.py': WITHOUT_MASKS},
+        inserted={'python $TOOLS/test.py CONFIG': OTHER, 'sed s/vild.py/vild_boxes': WITHOUT_MASKS},
         check=check_your_own_data,
     ),
     'docs/your_own_words.md': Page(

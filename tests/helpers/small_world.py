@@ -89,9 +89,12 @@ def small_config(*args, **kwargs) -> Config:
         model.backbone.base_channels = 8
         model.neck.in_channels = [32, 64, 128, 256]
     if model.get('backbone', {}).get('type') == 'TFResNet':
+        # The classes of LVIS are 5 already; others are as many as they are.
+        left_out = ['num_classes'] if model.roi_head.mask_head else ['num_classes', '.mask_']
         options = authors_network.CFG_OPTIONS.items()
-        # LVIS's are 5 already, and others as many as they are.
-        config.merge_from_dict({k: v for k, v in options if not k.endswith('num_classes')})
+        config.merge_from_dict(
+            {k: v for k, v in options if not any(part in k for part in left_out)}
+        )
     if 'train_dataloader' in config:
         config.train_dataloader.batch_size = min(config.train_dataloader.batch_size, 4)
         config.train_dataloader.dataset.setdefault('indices', 4)
