@@ -7,6 +7,8 @@ from mmcv.ops import MultiScaleDeformableAttention, RoIAlign, batched_nms, nms, 
 from mmdet.models.losses import FocalLoss
 from pretend_gpu import PretendGPU
 
+from mmdet_vild.authors_network.tf_roi_extractor import UnshiftedRoIAlign
+
 pytestmark = pytest.mark.onedl
 
 
@@ -102,3 +104,16 @@ def test_focal_loss(on_both):
     """mmdet takes mmcv's operator on a GPU, and its own formula on a CPU."""
     target = torch.randint(0, 5, (12,))  # 4 is background
     on_both(FocalLoss(loss_weight=2.0), torch.randn(12, 4), target, rtol=1e-5, atol=1e-7)
+
+
+def test_the_authors_roi_align(on_both):
+    """Without a number that is brought to the GPU."""
+    rois = torch.cat([torch.randint(0, 2, (9, 1)).float(), boxes(9)], dim=1)
+    layer = UnshiftedRoIAlign((3, 3), spatial_scale=0.5, sampling_ratio=1)
+    on_both(lambda x: layer(x, rois.to(x.device)), torch.rand(2, 4, 16, 16))
+    with PretendGPU() as gpu:
+        on_gpu = rois.to('cuda')
+        features = torch.rand(2, 4, 16, 16, device='cuda')
+        gpu.uploads.clear()
+        layer(features, on_gpu)
+    assert not gpu.waits and not gpu.uploads

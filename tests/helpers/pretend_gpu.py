@@ -9,8 +9,8 @@ too. Every operator that comes to PyTorch's dispatcher is judged, also those tha
 backward pass. Raised as errors: tensors of both devices in one operator (of no dimension, and
 indices on the CPU, aside) and ``numpy()`` of one on the GPU. Counted by the line of code that
 causes them: ``waits``, where the host waits for a result of the GPU (``item``, ``nonzero``, a mask
-as an index, NMS ...), and ``uploads``, copies to the GPU, for which it waits as well unless the
-memory is pinned. Autocast on the GPU is that on the CPU, in the same type.
+as an index, NMS ...), and ``uploads``, copies to the GPU, for which it waits as well; not those
+from pinned memory with ``non_blocking``. Autocast on the GPU is that on the CPU, in the same type.
 
 It cannot see what kernels refuse (types, sizes), races, speed and memory, and whether a random
 number generator of a GPU draws other numbers.
@@ -62,6 +62,7 @@ class PretendGPU:
     def __init__(self) -> None:
         self.waits, self.uploads = Counter(), Counter()
         self._storages: dict[int, StorageWeakRef] = {}
+        self._pinned = {}
         self._inherits = [False]  # whether what is made of nothing is on the GPU
         self._silent = 0
         self._modes = (_Dispatched(self), _Called(self))
@@ -131,7 +132,11 @@ class PretendGPU:
             )
         if any(with_gpu):
             self._judge(name, func, args, kwargs, tensors, with_gpu)
-        out = func(*args, **kwargs)
+        if name == 'aten::bmm' and any(with_gpu) and args[0].dtype is torch.float16:
+            # As a GPU adds up; and a CPU takes 50 times as long.
+            out = func(args[0].float(), args[1].float()).half()
+        else:
+            out = func(*args, **kwargs)
         to_gpu = with_gpu[0] if name in MIXING else any(with_gpu)
         if to_gpu:
             # Not what it was given: a CPU's tensor of no dimension stays where it is.
@@ -175,13 +180,17 @@ class PretendGPU:
             known = {'device': CUDA, 'is_cuda': True, 'is_cpu': False}
             attribute = getattr(func.__self__, '__name__', '')
             return known[attribute] if attribute in known else func(*args, **kwargs)
-        on_gpu = any(map(self.has, tensors_in(args, kwargs)))
+        # deepcopy brings a dict of all that it has copied.
+        given = args[:1] if name == '__deepcopy__' else (args, kwargs)
+        on_gpu = any(map(self.has, tensors_in(given)))
         if name in ('to', 'cuda', 'cpu', 'type_as'):
             return self._move(func, name, args, kwargs)
         if name in ('numpy', '__array__') and on_gpu:
             raise TypeError("can't convert cuda:0 device type tensor to numpy")
         if name == 'pin_memory':
-            return args[0]
+            pinned = args[0].clone()
+            self._pinned[pinned.untyped_storage()._cdata] = pinned
+            return pinned
         if name == 'get_device' and on_gpu:
             return 0
         device = kwargs.get('device')
@@ -224,7 +233,9 @@ class PretendGPU:
         if 'other' in kwargs:
             target = self.has(kwargs['other'])
         if target and not was:
-            self._count(self.uploads, 'to')
+            pinned = tensor.untyped_storage()._cdata in self._pinned
+            if not (pinned and kwargs.get('non_blocking')):
+                self._count(self.uploads, 'to')
         elif was and not target:
             self._count(self.waits, 'to')
         with torch._C.DisableTorchFunction(), _off(self._modes[0]):
