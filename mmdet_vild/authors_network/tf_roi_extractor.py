@@ -16,8 +16,10 @@ class UnshiftedRoIAlign(RoIAlign):
 
     def forward(self, input: Tensor, rois: Tensor) -> Tensor:
         """(b, c, h, w) features and (n, 5) RoIs to (n, c, *output_size)."""
-        half_cell = 0.5 / self.spatial_scale
-        return super().forward(input, rois + rois.new_tensor([0] + [half_cell] * 4))
+        # Not by a list of numbers, for which the host would wait on a GPU.
+        shift = torch.full_like(rois, 0.5 / self.spatial_scale)
+        shift[:, 0] = 0
+        return super().forward(input, rois + shift)
 
 
 @MODELS.register_module()

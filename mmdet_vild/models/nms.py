@@ -67,12 +67,13 @@ def lazy_multiclass_nms(
     scores = multi_scores[:, :-1].flatten()
     boxes = multi_bboxes.reshape(len(multi_bboxes), multi_bboxes.size(1) // 4, 4)
     valid = multi_scores[:, :-1] > score_thr
-    candidates = boxes[valid.any(dim=1)] if boxes.size(1) == 1 else boxes[valid]
-    if not candidates.numel():
+    if not len(scores):
         none = scores.new_zeros(0, dtype=torch.long)
         return (multi_bboxes.new_zeros(0, 5), none, none)[: 2 + return_inds]
     # mmdet moves each class to a place of its own, which rounds boxes; so they are moved alike.
-    stride = candidates.max() + 1
+    # Without a mask as an index, whose size the host would have to ask a GPU for.
+    used = valid.any(dim=1, keepdim=True) if boxes.size(1) == 1 else valid
+    stride = boxes.amax(dim=2).masked_fill(~used, -torch.inf).max() + 1
     if kind == 'tf_nms':
         stride = stride.double()  # which does not round them
     count = FACTOR * max_num
@@ -82,9 +83,11 @@ def lazy_multiclass_nms(
             indices = valid.flatten().nonzero().flatten()
         else:
             best, indices = scores.topk(count + 1)
-            complete = best[-1] <= score_thr
             # Others may be as good as the last, unless that is the last of all.
-            indices = indices[best > (score_thr if complete else best[-1])].sort().values
+            limit = best[-1].clamp(min=score_thr)
+            parts = (best[-1] <= score_thr, best.isnan().sum(), (best > limit).sum())
+            complete, first, many = torch.stack(parts).tolist()  # a GPU is asked once
+            indices = indices[first : first + many].sort().values
         rows, labels = indices // num_classes, indices % num_classes
         found = boxes[rows, labels if boxes.size(1) > 1 else torch.zeros_like(labels)]
         best = scores[indices]

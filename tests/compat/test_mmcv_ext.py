@@ -10,6 +10,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmcv.ops import sigmoid_focal_loss
+from mmcv.ops.multi_scale_deform_attn import (
+    MultiScaleDeformableAttnFunction,
+    multi_scale_deformable_attn_pytorch,
+)
 
 import mmdet_vild  # noqa: F401
 from mmdet_vild.compat import mmcv_ext, mmcv_ext_finder
@@ -95,6 +100,81 @@ def test_roi_align_in_mixed_precision() -> None:
     pooled = RoIAlign((2, 2))(image, rois)
     pooled.sum().backward()
     assert pooled.dtype is image.grad.dtype is torch.bfloat16
+
+
+def attention_inputs(dtype: torch.dtype) -> list[torch.Tensor]:
+    """The value, the shapes of its levels, the places and the weights, of two images."""
+    torch.manual_seed(0)
+    shapes = torch.tensor([[4, 6], [3, 2]])
+    value = torch.rand(2, 30, 2, 3, dtype=torch.double)
+    places = torch.rand(2, 5, 2, 2, 4, 2, dtype=torch.double) * 1.4 - 0.2  # some of them outside
+    weights = torch.rand(2, 5, 2, 2, 4, dtype=torch.double)
+    value, places, weights = (x.to(dtype).requires_grad_() for x in (value, places, weights))
+    return [value, shapes, places, weights]
+
+
+def attend(value, shapes, places, weights) -> torch.Tensor:
+    """As mmcv's module does on a GPU."""
+    starts = torch.tensor([0, 24])
+    return MultiScaleDeformableAttnFunction.apply(value, shapes, starts, places, weights, 64)
+
+
+def test_deformable_attention_is_that_of_a_cpu() -> None:
+    inputs = attention_inputs(torch.double)
+    learned = [x for x in inputs if x.requires_grad]
+    found, expected = attend(*inputs), multi_scale_deformable_attn_pytorch(*inputs)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    gradient = torch.rand_like(expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(found, learned, gradient),
+        torch.autograd.grad(expected, learned, gradient),
+        rtol=0,
+        atol=0,
+    )
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
+def test_deformable_attention_in_mixed_precision(dtype) -> None:
+    """Only the value is of lower precision; and autocast does not change what comes out."""
+    half, exact = attention_inputs(dtype), attention_inputs(torch.double)
+    half[2:] = [x.detach().float().requires_grad_() for x in half[2:]]
+    with torch.autocast('cpu', dtype):
+        found = attend(*half)
+        found.float().sum().backward()
+    expected = multi_scale_deformable_attn_pytorch(*exact)
+    expected.sum().backward()
+    assert found.dtype is half[0].grad.dtype is dtype
+    assert half[2].grad.dtype is half[3].grad.dtype is torch.float32
+    error = 0.1 if dtype is torch.bfloat16 else 0.02
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=error)
+    for i in (0, 3):
+        torch.testing.assert_close(half[i].grad.double(), exact[i].grad, rtol=0, atol=error)
+
+
+@pytest.mark.parametrize('weighted', [False, True])
+@pytest.mark.parametrize('dtype', [torch.double, torch.float16], ids=str)
+def test_sigmoid_focal_loss(dtype, weighted: bool) -> None:
+    """The formula of the paper (Lin et al. 2017, Eq. 5), and its gradient."""
+    torch.manual_seed(0)
+    logits = (3 * torch.randn(6, 4, dtype=torch.double)).to(dtype).requires_grad_()
+    target = torch.tensor([0, 3, 1, 2] if weighted else [0, 3, 4, 1, 4, 2])  # 4 is background
+    logits = logits[: len(target)]
+    weight = torch.tensor([1.0, 2.0, 0.5, 3.0], dtype=dtype) if weighted else None
+    found = sigmoid_focal_loss(logits, target, 2.5, 0.3, weight, 'none')
+
+    exact = logits.detach().double().requires_grad_()
+    positive = torch.nn.functional.one_hot(target, 5)[:, :4].bool()
+    p = torch.where(positive, exact.sigmoid(), 1 - exact.sigmoid())
+    alpha = 0.7 - 0.4 * positive.double()
+    expected = -alpha * (1 - p) ** 2.5 * p.log()
+    if weighted:
+        expected = expected * weight.double()[target][:, None]
+    precise = dict(rtol=0, atol=1e-12 if dtype is torch.double else 0.02)
+    assert found.dtype is dtype
+    torch.testing.assert_close(found.double(), expected, **precise)
+    gradient = torch.autograd.grad(found.sum(), logits)[0]
+    expected_gradient = torch.autograd.grad(expected.sum(), exact)[0]
+    torch.testing.assert_close(gradient.double(), expected_gradient, **precise)
 
 
 def test_other_operators_name_themselves_and_the_way_out() -> None:

@@ -1,0 +1,99 @@
+"""The benchmark for a GPU runs on a CPU, and keeps what it has whatever happens."""
+
+import json
+
+import gpu
+import inference
+import pytest
+import train_step
+
+
+@pytest.mark.slow
+def test_all_parts_run(tmp_path, capsys):
+    gpu.main(['--device', 'cpu', '--tiny', '--minutes', '8', '--out', str(tmp_path)])
+    results = json.loads((tmp_path / 'results.json').read_text())
+    assert {name: part['ended'] for name, part in results['parts'].items()} == dict.fromkeys(
+        ('does it run', 'teacher', 'post-processing', 'training step', 'inference', 'profile'),
+        'well',
+    )
+    assert 'torch' in results['machine']['machine'] and results['machine']['device'] == 'cpu'
+    printed = capsys.readouterr().out
+    assert printed.strip() == (tmp_path / 'report.md').read_text().strip()
+    rows = [line for line in printed.splitlines() if line.startswith('| vild')]
+    assert len(rows) == 8 and all(row.endswith('| ok |') for row in rows)
+    assert 'aten::convolution' in results['parts']['profile']['markdown']
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    """A benchmark of the given code, by the name ``made.py``."""
+    monkeypatch.setattr(gpu, 'HERE', tmp_path / 'a' / 'b')
+    gpu.HERE.mkdir(parents=True)
+    monkeypatch.setattr(gpu, 'LAUNCH', gpu.LAUNCH.replace('import mmdet_vild, ', 'import '))
+    return (gpu.HERE / 'made.py').write_text
+
+
+@pytest.mark.parametrize(
+    ('code', 'ended', 'printed', 'error'),
+    [
+        ('import sys; print(sys.argv[1:])', 'well', "['--device', 'cpu']", ''),
+        ('print("| a |"); raise MemoryError', 'exit status 1', '| a |', 'MemoryError'),
+        ('import time; print("| a |"); time.sleep(60)', 'cut off after 5 s', '| a |', ''),
+    ],
+)
+def test_a_part(script, code, ended, printed, error):
+    script(code)
+    found = gpu.run_part(['made.py', '--device', 'cpu'], 5)
+    assert (found['ended'], found['markdown']) == (ended, printed) and error in found['error']
+
+
+@pytest.fixture
+def args(tmp_path, monkeypatch):
+    """Of a run of two parts, whose second may be one that is stopped."""
+    monkeypatch.setattr(gpu, 'parts', lambda args: [('first', 50, ['1']), ('second', 50, ['2'])])
+    done = dict(command='it', ended='well', seconds=1, markdown='| figures |', error='')
+
+    def run_part(command, limit):
+        if command == ['2']:
+            raise KeyboardInterrupt
+        return done
+
+    monkeypatch.setattr(gpu, 'run_part', run_part)
+    return gpu.argparse.Namespace(out=tmp_path, device='cpu', minutes=1.0)
+
+
+def test_what_was_measured_stays(args):
+    with pytest.raises(KeyboardInterrupt):
+        gpu.measure(args)
+    assert list(json.loads((args.out / 'results.json').read_text())['parts']) == ['first']
+    assert '| figures |' in (args.out / 'report.md').read_text()
+
+
+def test_says_what_there_was_no_time_for(args):
+    args.minutes = 0.01
+    results = gpu.measure(args)
+    assert [part['ended'] for part in results['parts'].values()] == [
+        'not begun: no time was left'
+    ] * 2
+    assert 'no time was left' in (args.out / 'report.md').read_text()
+
+
+@pytest.mark.parametrize('device', ['cpu', 'cuda'])
+@pytest.mark.parametrize('tiny', [False, True])
+def test_command_lines_are_those_of_the_benchmarks(device, tiny):
+    seen = set()
+    for _, _, (script, *options) in gpu.parts(gpu.argparse.Namespace(device=device, tiny=tiny)):
+        assert (gpu.HERE / script).is_file() and options[options.index('--device') + 1] == device
+        parse = {'train_step.py': train_step.parse_args, 'inference.py': inference.parse_args}
+        if script in parse:
+            parse[script](options)
+        seen.add(script)
+    assert seen == {'gpu.py', 'teacher.py', 'postprocess.py', *parse}
+
+
+def test_needs_a_gpu_or_to_be_told_otherwise(monkeypatch, capsys):
+    monkeypatch.setattr(gpu.torch.cuda, 'is_available', lambda: False)
+    for wrong in ([], ['--device', 'cpu', '--minutes', '0']):
+        with pytest.raises(SystemExit):
+            gpu.main(wrong)
+    assert 'no CUDA device' in capsys.readouterr().err
