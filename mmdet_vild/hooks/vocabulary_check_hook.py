@@ -43,7 +43,8 @@ class VocabularyCheckHook(Hook):
     - that nothing resizes the batch, which would leave the stored boxes behind;
     - that no annotation of a novel category is in the training data, unless the classifier has
       ``mask_novel=False``, as that of a baseline supervised with novel categories has;
-    - that the train pipeline attaches regions where the model has a ``distill_loss``.
+    - that the train pipeline attaches regions where the model has a ``distill_loss``;
+    - that the teacher that words will be asked of could be built, and encoded the vocabulary.
 
     Datasets and transforms are found inside their wrappers. Every dataset is gone through once.
 
@@ -57,8 +58,6 @@ class VocabularyCheckHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Check the training dataset and its store, and the validation dataset and metrics."""
         model = unwrapped_model(runner)
-        if isinstance(model, OpenVocabularyMixin):
-            model.check_teacher()
         if classifiers := _classifiers(model):
             for dataset, transforms in unwrapped(runner.train_loop.dataloader.dataset):
                 for classifier in classifiers:
@@ -73,6 +72,8 @@ class VocabularyCheckHook(Hook):
                 check_no_novel(classifiers, dataset, labels)
         if runner.val_loop is not None:  # built by now
             self._check_loop(model, runner.val_loop)
+        if isinstance(model, OpenVocabularyMixin):
+            model.check_teacher()
 
     def before_val(self, runner: Runner) -> None:
         """Check the validation dataset and metrics."""

@@ -72,7 +72,5 @@ def test_batches_of_one_orientation() -> None:
 
 @pytest.mark.parametrize('threshold', [0, -1e-3, 1.5, float('nan')])
 def test_refuses_what_is_no_share(threshold: float) -> None:
-    with pytest.raises(
-        ValueError, match='oversample_thr .* must be .* above 0 and at most 1'
-    ):
+    with pytest.raises(ValueError, match='oversample_thr .* must be .* above 0 and at most 1'):
         RepeatFactorSampler(Images(), threshold)

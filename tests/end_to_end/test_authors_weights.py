@@ -43,7 +43,8 @@ def test_fine_tuning(world: StockWorld) -> None:
         *('--cfg-options', *narrow, f'{WORDS}{folder / "text.npz"}'),
     )
     # Another model than that of the authors is the teacher of this world, and encoded its words.
-    options = [*narrow, f'{WORDS}{world.text}']
+    teacher = f'model.teacher.model_name=mini-clip model.teacher.pretrained={world.teacher}'
+    options = [*narrow, f'{WORDS}{world.text}', *teacher.split()]
     world.train(
         *(str(config), 'authors', *options, f'load_from={checkpoint}'),
         *('train_cfg.max_iters=1', 'optim_wrapper.optimizer.lr=0'),
