@@ -29,8 +29,7 @@ def main() -> None:
     parser.add_argument(
         '--categories',
         type=pipeline.category_file,
-        default=pipeline.DEFAULT_CATEGORIES,
-        help='category list, see tools/mini_lvis/concepts.py (default: %(default)s)',
+        help='category list, see tools/mini_lvis/categories.py (default: all that is drawn)',
     )
     parser.add_argument('--data', type=Path, help='folder of the data (default: data/mini_lvis...)')
     parser.add_argument('--work', type=Path, help='folder of the results (default: work_dirs/...)')

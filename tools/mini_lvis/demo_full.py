@@ -25,9 +25,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--seeds', type=pipeline.seed, nargs='+', default=SEEDS)
-    parser.add_argument(
-        '--categories', type=pipeline.category_file, default=pipeline.DEFAULT_CATEGORIES
-    )
+    parser.add_argument('--categories', type=pipeline.category_file)
     parser.add_argument('--data', type=Path, default=Path('data'))
     parser.add_argument('--work', type=Path, default=Path('work_dirs'))
     parser.add_argument(
@@ -69,10 +67,9 @@ def run(world: pipeline.World) -> dict[str, dict]:
     return {title: report.evaluate_method(world.data, tested[title]) for title in order}
 
 
-def default_page(seeds: list[int], categories: Path) -> Path | None:
+def default_page(seeds: list[int], categories: Path | None) -> Path | None:
     """The page of the documentation, which shows the default seeds and categories only."""
-    same = categories.read_bytes() == pipeline.DEFAULT_CATEGORIES.read_bytes()
-    return DOC if same and seeds == SEEDS else None
+    return DOC if categories is None and seeds == SEEDS else None
 
 
 def write_tables(doc: Path, tables: str, seeds: list[int]) -> None:

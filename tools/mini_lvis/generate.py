@@ -48,6 +48,8 @@ from tqdm import tqdm
 #: Raised whenever the same arguments would give other pictures or annotations.
 WORLD_VERSION = 2
 SPLITS = ('train', 'val', 'test', 'unseen')
+#: The annotation files; the last is for testing both ways in one run.
+FILES = {**{split: (split,) for split in SPLITS}, 'test_and_unseen': ('test', 'unseen')}
 #: How often a category appears in training images, by frequency.
 TRAIN_WEIGHTS = {'f': 1.0, 'c': 0.5, 'r': 1.0}
 JPEG_QUALITY = 92
@@ -80,6 +82,11 @@ class Painter:
 
     def scene(self, split: str, index: int) -> Scene:
         """The scene of an image: its split and its place in there, from 0."""
+        rng, picks = self.picks(split, index)
+        return compose(rng, picks, self.clutter, self.world['image_size'])
+
+    def picks(self, split: str, index: int) -> tuple[np.random.Generator, list[Drawing]]:
+        """What an image shows if there is room for all, and the generator to place it with."""
         categories = self.world['categories']
         designs = self.designs[split == 'unseen']
         weights = np.array([c['name'] in designs for c in categories], float)
@@ -95,7 +102,7 @@ class Painter:
         for choice in drawn:
             of_category = designs[categories[choice]['name']]
             picks.append(of_category[rng.integers(len(of_category))])
-        return compose(rng, picks, self.clutter, self.world['image_size'])
+        return rng, picks
 
     def _in_turn(self, split: str, choices: np.ndarray, index: int) -> np.ndarray:
         """``MAX_OBJECTS`` of the choices, so that all images have each about equally often."""
@@ -218,8 +225,7 @@ def _make_images(
 
 def _annotation_file(world: dict, images: list[dict], annotations: list[dict], train: list) -> dict:
     """One annotation file; its categories carry the counts in the training file, as in LVIS."""
-    for i, annotation in enumerate(annotations):
-        annotation['id'] = i + 1
+    annotations = [{'id': i + 1, **a} for i, a in enumerate(annotations)]
     instances = Counter(a['category_id'] for a in train)
     in_images = Counter(c for _, c in {(a['image_id'], a['category_id']) for a in train})
     return {
@@ -343,10 +349,15 @@ def generate(out: Path, world: dict, drawings: Path, workers: int = 1) -> bool:
     for (split, _), (image, objects) in progress:
         images[split].append(image)
         annotations[split].extend(objects)
-    for split in SPLITS:
-        content = _annotation_file(world, images[split], annotations[split], annotations['train'])
-        write_atomically(out / 'annotations' / f'lvis_v1_{split}.json', _json_bytes(content))
-        if split == 'test':
+    for name, splits in FILES.items():
+        content = _annotation_file(
+            world,
+            [image for split in splits for image in images[split]],
+            [annotation for split in splits for annotation in annotations[split]],
+            annotations['train'],
+        )
+        write_atomically(out / 'annotations' / f'lvis_v1_{name}.json', _json_bytes(content))
+        if name == 'test':
             coco = with_coco_words(content)
             write_atomically(out / 'annotations' / 'coco_test.json', _json_bytes(coco))
     names = [c['name'] for c in world['categories']]

@@ -8,7 +8,8 @@ import sys
 import warnings
 from pathlib import Path
 
-from concepts import load_categories
+from categories import load_categories
+from drawings import SOURCE
 from mmengine.config import Config
 from mmengine.device import get_device
 from steps import STOCK_TOOLS, Steps
@@ -21,9 +22,8 @@ warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
 os.environ.setdefault('PYTHONWARNINGS', 'ignore:pkg_resources is deprecated as an API')
 
 HERE = Path(__file__).parent
-DEFAULT_CATEGORIES = HERE / 'categories.json'
 #: What decides how the pictures and the teacher turn out.
-PAINTING = tuple(HERE / f'{name}.py' for name in ('concepts', 'shapes', 'render'))
+PAINTING = (SOURCE, *(HERE / f'{name}.py' for name in ('categories', 'drawings', 'scenes')))
 TEACHER_MODEL = Path(mmdet_vild.teacher.__file__).parent / 'model_configs' / 'mini-clip.json'
 
 #: Methods, in the order of the tables, and the config that trains each.
@@ -44,7 +44,7 @@ def category_file(path: str) -> Path:
     if not Path(path).is_file():
         raise argparse.ArgumentTypeError(f'there is no category list at {path}')
     try:
-        load_categories(path)
+        load_categories(Path(path), json.loads(SOURCE.read_text())['categories'])
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return Path(path)
@@ -57,16 +57,16 @@ def seed(text: str) -> int:
     return int(text)
 
 
-def world_name(seed: int, categories: Path) -> str:
+def world_name(seed: int, categories: Path | None) -> str:
     """The folder name of a world: ``mini_lvis``, and what is not the default.
 
-    Another category list gives its name and a digest of its content, so that a list that was
-    edited, or another of the same name, is a world of its own.
+    A category list gives its name and a digest of its content, so that a list that was edited, or
+    another of the same name, is a world of its own.
     """
     name = 'mini_lvis'
-    content = categories.read_bytes()
-    if content != DEFAULT_CATEGORIES.read_bytes():
-        name += f'_{categories.stem}_{hashlib.sha256(content).hexdigest()[:8]}'
+    if categories:
+        digest = hashlib.sha256(categories.read_bytes()).hexdigest()
+        name += f'_{categories.stem}_{digest[:8]}'
     return f'{name}_seed{seed}' if seed else name
 
 
@@ -79,7 +79,7 @@ class World:
 
     Args:
         seed: Seed of everything.
-        categories: The category list.
+        categories: The category list; None takes all that is drawn.
         data: Folder of the dataset.
         work: Folder of the detectors.
         options: Further ``--cfg-options`` of every training and test.
@@ -90,7 +90,7 @@ class World:
     def __init__(
         self,
         seed: int,
-        categories: Path,
+        categories: Path | None,
         data: Path,
         work: Path,
         options: tuple[str, ...] = (),
@@ -109,18 +109,19 @@ class World:
     def prepare(self) -> None:
         """Generate the data, train the teacher and encode the vocabulary."""
         python, data = sys.executable, self.data
+        chosen = [self.categories] if self.categories else []
         self.steps.run(
             'generate the world',
             [python, HERE / 'generate.py', '--out', data, '--seed', self.seed,
-             '--categories', self.categories, *self.sizes],
+             *(['--categories', *chosen] if chosen else []), *self.sizes],
             [data],
-            [self.categories, HERE / 'generate.py', *PAINTING],
+            [*chosen, HERE / 'generate.py', HERE / 'coco_words.json', *PAINTING],
         )  # fmt: skip
         teacher = data / 'vild' / 'teacher.pt'
         self.steps.run(
             'train the teacher',
-            [python, HERE / 'train_teacher.py', '--categories', data / 'categories.json',
-             '--seed', self.seed, '--out', teacher, *self.teacher_sizes],
+            [python, HERE / 'train_teacher.py', '--seed', self.seed, '--out', teacher,
+             *self.teacher_sizes],
             [teacher, teacher.with_suffix('.json')],
             [HERE / 'train_teacher.py', HERE / 'crops.py', *PAINTING, TEACHER_MODEL],
         )  # fmt: skip
@@ -157,7 +158,7 @@ class World:
         )
 
     def test(self, method: str, checkpoint: str | None = None) -> Path:
-        """Test a config on the checkpoint of ``checkpoint`` (default: its own).
+        """Test a config on the checkpoint of ``checkpoint`` (default: its own), both test sets.
 
         Returns:
             The folder of the results.
@@ -169,7 +170,12 @@ class World:
             method,
             [self.checkpoint(checkpoint or method), '--work-dir', folder],
             [folder / 'results.bbox.json', folder / 'results.segm.json'],
-            [f'test_evaluator.outfile_prefix={folder / "results"}'],
+            [
+                f'test_evaluator.outfile_prefix={folder / "results"}',
+                'test_dataloader.dataset.ann_file=annotations/lvis_v1_test_and_unseen.json',
+                'test_evaluator.ann_file='
+                f'{self.data / "annotations" / "lvis_v1_test_and_unseen.json"}',
+            ],
         )
         return folder
 

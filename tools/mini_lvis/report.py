@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from concepts import novel_kinds
 from lvis import LVIS, LVISEval, LVISResults
 
 from mmdet_vild.vocabulary import is_novel, load_categories
 
-#: Groups of categories and the columns they make.
-GROUPS = ('all', 'base', 'novel', 'frequent', 'common', 'unseen words', 'unseen combinations')
+#: The two test sets by their titles, and the columns that groups of categories make.
+TEST_SETS = {'seen designs': 'test', 'unseen designs': 'unseen'}
+GROUPS = ('all', 'base', 'novel', 'frequent', 'common')
+IOU_TYPES = {'boxes': 'bbox', 'masks': 'segm'}
 
 
 def category_groups(categories: Sequence[dict]) -> dict[str, np.ndarray]:
@@ -20,9 +21,7 @@ def category_groups(categories: Sequence[dict]) -> dict[str, np.ndarray]:
     Returns:
         A (C,) bool mask a group.
     """
-    kinds = novel_kinds(categories)
     novel = np.array([is_novel(category) for category in categories])
-    kind = np.array([kinds.get(category['name'], '') for category in categories])
     frequency = np.array([category['frequency'] for category in categories])
     return {
         'all': np.ones(len(categories), bool),
@@ -30,8 +29,6 @@ def category_groups(categories: Sequence[dict]) -> dict[str, np.ndarray]:
         'novel': novel,
         'frequent': frequency == 'f',
         'common': frequency == 'c',
-        'unseen words': kind == 'unseen words',
-        'unseen combinations': kind == 'unseen combination',
     }
 
 
@@ -40,14 +37,16 @@ def evaluate(ann_file: Path, results: Path, iou_type: str) -> dict[str, dict[str
 
     Args:
         ann_file: LVIS annotation file of the split.
-        results: What ``LVISMetric`` wrote for it: ``PREFIX.bbox.json`` or ``PREFIX.segm.json``.
+        results: What ``LVISMetric`` wrote, for these images and maybe others:
+            ``PREFIX.bbox.json`` or ``PREFIX.segm.json``.
         iou_type: ``'bbox'`` or ``'segm'``.
 
     Returns:
         ``{'AP': {group: value}, 'AP50': {group: value}}``; NaN for a group without categories.
     """
     gt = LVIS(str(ann_file))
-    evaluation = LVISEval(gt, LVISResults(gt, str(results)), iou_type)
+    rows = [row for row in json.loads(results.read_text()) if row['image_id'] in gt.imgs]
+    evaluation = LVISEval(gt, LVISResults(gt, rows), iou_type)
     evaluation.run()
     # (T thresholds, R recalls, C categories, areas); -1 where a category does not occur.
     precision = evaluation.eval['precision'][..., 0]
@@ -65,55 +64,70 @@ def evaluate(ann_file: Path, results: Path, iou_type: str) -> dict[str, dict[str
 
 
 def evaluate_method(data: Path, folder: Path) -> dict:
-    """Box and mask AP on the test split of one method, from the results in its folder."""
-    ann_file = data / 'annotations' / 'lvis_v1_test.json'
+    """What :func:`evaluate` says of one method, from the results in its folder.
+
+    Returns:
+        For each test set a dict of ``bbox`` and ``segm``.
+    """
     return {
-        iou_type: evaluate(ann_file, folder / f'results.{iou_type}.json', iou_type)
-        for iou_type in ('bbox', 'segm')
+        title: {
+            iou_type: evaluate(
+                data / 'annotations' / f'lvis_v1_{split}.json',
+                folder / f'results.{iou_type}.json',
+                iou_type,
+            )
+            for iou_type in IOU_TYPES.values()
+        }
+        for title, split in TEST_SETS.items()
     }
 
 
 def demo_table(rows: dict[str, dict]) -> str:
-    """A Markdown table of AP, APr, APc and APf of each method, boxes and masks."""
+    """A Markdown table a test set: AP, APr, APc and APf of each method, boxes and masks."""
     columns = {'AP': 'all', 'APr': 'novel', 'APc': 'common', 'APf': 'frequent'}
-    header = ['method', *(f'box {c}' for c in columns), *(f'mask {c}' for c in columns)]
-    lines = ['| ' + ' | '.join(header) + ' |', '|---' + '|---:' * (len(header) - 1) + '|']
-    for method, result in rows.items():
-        values = [
-            f'{result[iou_type]["AP"][group]:.1f}'
-            for iou_type in ('bbox', 'segm')
-            for group in columns.values()
-        ]
-        lines.append('| ' + ' | '.join([method, *values]) + ' |')
-    return '\n'.join(lines)
+    tables = []
+    for title in TEST_SETS:
+        header = [title, *(f'box {c}' for c in columns), *(f'mask {c}' for c in columns)]
+        lines = ['| ' + ' | '.join(header) + ' |', '|---' + '|---:' * (len(header) - 1) + '|']
+        for method, result in rows.items():
+            values = [
+                f'{result[title][iou_type]["AP"][group]:.1f}'
+                for iou_type in IOU_TYPES.values()
+                for group in columns.values()
+            ]
+            lines.append('| ' + ' | '.join([method, *values]) + ' |')
+        tables.append('\n'.join(lines))
+    return '\n\n'.join(tables)
 
 
 def full_tables(per_seed: Sequence[dict[str, dict]]) -> str:
-    """Markdown tables of mean and standard deviation over the seeds, boxes and masks."""
+    """Markdown tables of mean and standard deviation over the seeds: test sets, boxes, masks."""
     columns = {
         'AP': ('AP', 'all'),
         'base AP': ('AP', 'base'),
         'novel AP': ('AP', 'novel'),
         'novel AP50': ('AP50', 'novel'),
-        'unseen words AP': ('AP', 'unseen words'),
-        'unseen combinations AP': ('AP', 'unseen combinations'),
+        'APc': ('AP', 'common'),
+        'APf': ('AP', 'frequent'),
     }
     tables = []
-    for title, iou_type in {'Boxes': 'bbox', 'Masks': 'segm'}.items():
-        lines = [
-            f'{title}, mean ± standard deviation over {len(per_seed)} seeds:',
-            '',
-            '| method | ' + ' | '.join(columns) + ' |',
-            '|---' + '|---:' * len(columns) + '|',
-        ]
-        for method in per_seed[0]:
-            cells = []
-            for metric, group in columns.values():
-                values = [rows[method][iou_type][metric][group] for rows in per_seed]
-                spread = np.std(values, ddof=1) if len(values) > 1 else float('nan')
-                cells.append(f'{np.mean(values):.1f} ± {spread:.1f}')
-            lines.append(f'| {method} | ' + ' | '.join(cells) + ' |')
-        tables.append('\n'.join(lines))
+    for title in TEST_SETS:
+        for name, iou_type in IOU_TYPES.items():
+            lines = [
+                f'{title.capitalize()}, {name}, mean ± standard deviation over {len(per_seed)} '
+                'seeds:',
+                '',
+                '| method | ' + ' | '.join(columns) + ' |',
+                '|---' + '|---:' * len(columns) + '|',
+            ]
+            for method in per_seed[0]:
+                cells = []
+                for metric, group in columns.values():
+                    values = [rows[method][title][iou_type][metric][group] for rows in per_seed]
+                    spread = np.std(values, ddof=1) if len(values) > 1 else float('nan')
+                    cells.append(f'{np.mean(values):.1f} ± {spread:.1f}')
+                lines.append(f'| {method} | ' + ' | '.join(cells) + ' |')
+            tables.append('\n'.join(lines))
     return '\n\n'.join(tables)
 
 
