@@ -76,10 +76,12 @@ class StockWorld:
         )
         torch.manual_seed(0)
         self.teacher.parent.mkdir()
-        torch.save(OpenCLIPTeacher('mini-clip').model.state_dict(), self.teacher)
+        teacher = OpenCLIPTeacher('mini-clip-lite0').model
+        torch.save(teacher.state_dict(), self.teacher)
+        torch.save(teacher.visual.trunk.state_dict(), self.teacher.with_name('imagenet.pth'))
         self.run(
             *(sys.executable, OWN_TOOLS / 'encode_vocabulary.py', self.data / 'categories.json'),
-            *('--model', 'mini-clip', '--pretrained', self.teacher, '--out', self.text),
+            *('--model', 'mini-clip-lite0', '--pretrained', self.teacher, '--out', self.text),
         )
 
     def train(

@@ -2,9 +2,9 @@
 
     python tools/mini_lvis/drawings.py --out data/drawings
 
-They come from eight npm packages of emoji, whose versions and checksums ``drawings.json`` names;
-npm fetches them once, into ``~/.cache/mmdet_vild``. ``drawings.json`` also says which of their icons
-shows which LVIS category, as a person saw them.
+They come from eight npm packages of emoji, which npm fetches once, into ``~/.cache/mmdet_vild``.
+``drawings.json`` names their versions and checksums, and which of their icons shows which LVIS
+category: a person looked at them all.
 
 A folder of drawings, also of your own, holds pictures with an alpha channel and ``index.json``::
 

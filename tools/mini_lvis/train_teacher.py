@@ -1,75 +1,87 @@
 """Trains the mini world's teacher: a small CLIP that knows the world from captioned pictures alone.
 
-    python tools/mini_lvis/train_teacher.py --categories data/mini_lvis/categories.json \\
-        --out data/mini_lvis/mini_clip.pt
+    python tools/mini_lvis/train_teacher.py --imagenet data/imagenet.pth --out data/mini_clip.pt
 
-It is an ``open_clip.CLIP`` (``mmdet_vild/teacher/model_configs/mini-clip.json``), trained with
-open_clip's contrastive loss on crops of scenes of its own (another random stream than the
-detection data's) and on captions: the 63 prompts of ViLD around the names and synonyms of the
-category list, base and novel alike, and of everything else that the concept library can draw.
-Crops that cut an object or lose it in its surroundings are captioned as what they are
-(``part of a red heart``), which teaches the teacher to tell a good box from a bad one.
+It is an ``open_clip.CLIP`` (``mmdet_vild/teacher/model_configs/mini-clip-lite0.json``): an image
+tower with ImageNet weights, of which only the last projection learns, and a text tower that learns
+from nothing, by open_clip's contrastive loss. It sees pictures of one to three things, of every
+drawing there is, those that no detector sees too, as CLIP has seen more of the web than any
+detector; and captions, which are the 63 prompts of ViLD around the names and synonyms of what is
+drawn, base and novel alike. Crops that cut a thing or lose it in its surroundings are captioned as
+what they are (``part of a saxophone``), which teaches the teacher to tell a good box from a bad one.
 
-An interrupted run goes on from its last checkpoint, a finished one does nothing. Beside the
-weights, ``mini_clip.json`` records the arguments and what the teacher learned.
+Beside the weights, a ``.json`` records the arguments and what the teacher learned. A finished run
+does nothing.
 """
 
 import argparse
+import hashlib
 import json
 import logging
 import os
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import open_clip
 import torch
-from concepts import DEFAULT_CATEGORIES, load_categories, parse_name
-from crops import IMAGE_SIZE, LISTED_PART, Key, render_crops
-from render import paint_layout, sample_layout
+from categories import choose_categories
+from crops import IMAGE_SIZE, Key, object_box, render_crops
+from drawings import find_drawings
+from generate import COCO_WORDS
+from scenes import compose, load_drawings
+from torch.nn.functional import normalize
 from tqdm import tqdm
 
 import mmdet_vild.teacher
 from mmdet_vild.teacher import OpenCLIPTeacher
 from mmdet_vild.vocabulary import fill_templates
 
-MODEL_NAME = 'mini-clip'
+MODEL_NAME = 'mini-clip-lite0'
 #: Raised whenever the same arguments would give another teacher.
-TEACHER_VERSION = 1
-#: The second of the random seeds, where the training scenes have another (see ``crops.py``).
+TEACHER_VERSION = 2
+#: The second of the random seeds, where the training pictures have another (see ``crops.py``).
 BATCH_STREAM, HELD_OUT_STREAM = 1001, 1002
-#: How often a batch shows an object whole, in part and far away.
+#: How often a batch shows a thing whole, in part and far away, against the background in all.
 KIND_WEIGHTS = {'whole': 0.65, 'part': 0.22, 'far': 0.08}
-BACKGROUND_WEIGHT = 0.01
-#: How often it shows a patterned surface that is not of the category list, against a plain one.
-OTHER_PATTERN_WEIGHT = 0.3
-CHECKPOINT_SECONDS = 15.0
+BACKGROUND_WEIGHT = 3.0
 
 PART_TEMPLATES = ('part of {}.', 'a photo of part of {}.', 'a piece of {}.', 'half of {}.')
 FAR_TEMPLATES = ('{} in the distance.', 'a photo of {} and its surroundings.', '{} far away.')
 BACKGROUND = ('the background.', 'a photo of the background.', 'nothing.', 'a photo of nothing.')
 
 
-def captions(key: Key, names: list[str]) -> list[str]:
+def words_of(categories: Sequence[dict]) -> dict[str, list[str]]:
+    """All words for each category: its name, LVIS's synonyms, COCO's word."""
+    coco = json.loads(COCO_WORDS.read_text(encoding='utf-8'))
+    coco_of = {name: word for word, (_, *names) in coco.items() for name in names}
+    return {
+        c['name']: list(
+            dict.fromkeys([c['name'], *c['synonyms'], coco_of.get(c['name'], c['name'])])
+        )
+        for c in categories
+    }
+
+
+def captions(key: Key, words: Sequence[str]) -> list[str]:
     """Every caption for crops of a kind.
 
     Args:
         key (Key): what they show.
-        names (list[str]): the object's name and its synonyms.
+        words (Sequence[str]): the words for it.
     """
-    if key.concept is None:
+    if key.word is None:
         return list(BACKGROUND)
     if key.kind == 'whole':
-        return [text for name in names for text in fill_templates(name)]
+        return [text for word in words for text in fill_templates(word)]
     templates = PART_TEMPLATES if key.kind == 'part' else FAR_TEMPLATES
     articles = ('{article} {}', 'the {}')
     return [
         text
-        for name in names
+        for word in words
         for article in articles
-        for text in fill_templates(name, [t.replace('{}', article) for t in templates])
+        for text in fill_templates(word, [t.replace('{}', article) for t in templates])
     ]
 
 
@@ -81,137 +93,109 @@ class Batches:
     Args:
         seed (int): with the step, it decides a batch.
         keys (list[Key]): (n,) what the crops show.
-        crops (ndarray): (n, side, side, 3) uint8 RGB.
-        categories (list[dict]): the category list.
+        words (dict[str, list[str]]): as ``words_of`` gives them; what has none has its own.
         tokenizer (Callable): open_clip's.
     """
 
     def __init__(
-        self,
-        seed: int,
-        keys: list[Key],
-        crops: np.ndarray,
-        categories: list[dict],
-        tokenizer: Callable,
+        self, seed: int, keys: list[Key], words: dict[str, list[str]], tokenizer: Callable
     ) -> None:
-        self.seed, self.crops = seed, torch.from_numpy(crops)
+        self.seed = seed
         members: dict[Key, list[int]] = {}
         for i, key in enumerate(keys):
             members.setdefault(key, []).append(i)
         self.members = list(members.values())
-        names = {
-            parse_name(c['name']): list(dict.fromkeys([c['name'], *c['synonyms']]))
-            for c in categories
-        }
-        others = len({key.concept for key in members} - {*names, None})
-        rng = np.random.default_rng([seed, BATCH_STREAM])
-        chance, self.tokens = [], []
-        for key in members:
-            if key.concept is None:
-                chance.append(BACKGROUND_WEIGHT)
-                texts = captions(key, [])
-            elif key.concept in names:
-                chance.append(KIND_WEIGHTS[key.kind] * LISTED_PART / len(names))
-                texts = captions(key, names[key.concept])
-            else:
-                pattern = OTHER_PATTERN_WEIGHT if key.concept.pattern else 1
-                chance.append(KIND_WEIGHTS[key.kind] * (1 - LISTED_PART) / others * pattern)
-                texts = captions(key, key.concept.synonyms)
-                texts = [texts[i] for i in rng.permutation(len(texts))[:6]]  # tokenizing is slow
-            self.tokens.append(tokenizer(texts))
-        self.chance = np.array(chance) / sum(chance)
+        self.tokens = [tokenizer(captions(k, words.get(k.word, [k.word]))) for k in members]
+        chance = np.array([KIND_WEIGHTS.get(k.kind, BACKGROUND_WEIGHT) for k in members])
+        self.chance = chance / chance.sum()
 
-    def __call__(self, step: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """A step's crops, (size, 3, side, side) uint8, and tokenized captions, (size, length)."""
-        rng = np.random.default_rng([self.seed, BATCH_STREAM, step + 1])
+    def __call__(self, step: int, size: int) -> tuple[np.ndarray, torch.Tensor]:
+        """A step's crops, (size,) by number, and tokenized captions, (size, length)."""
+        rng = np.random.default_rng([self.seed, BATCH_STREAM, step])
         size = min(size, len(self.members))
         drawn = rng.choice(len(self.members), size, replace=False, p=self.chance)
-        crops = self.crops[[rng.choice(self.members[i]) for i in drawn]]
+        crops = np.array([rng.choice(self.members[i]) for i in drawn])
         texts = [self.tokens[i][rng.integers(len(self.tokens[i]))] for i in drawn]
-        return crops.permute(0, 3, 1, 2), torch.stack(texts)
+        return crops, torch.stack(texts)
 
 
-def build_model(seed: int) -> torch.nn.Module:
-    """The untrained model, from open_clip's factory."""
+def build_model(seed: int, imagenet: Path) -> torch.nn.Module:
+    """The model from open_clip's factory, its image tower with ImageNet weights."""
     torch.manual_seed(seed)
     open_clip.add_model_config(Path(mmdet_vild.teacher.__file__).parent / 'model_configs')
     logging.disable(logging.WARNING)  # of the weights that it does not have yet
     try:
-        return open_clip.create_model(MODEL_NAME)
+        model = open_clip.create_model(MODEL_NAME)
     finally:
         logging.disable(logging.NOTSET)
+    model.visual.trunk.load_state_dict(torch.load(imagenet, map_location='cpu', weights_only=True))
+    return model
 
 
-def build_optimizers(model: torch.nn.Module, rate: float) -> list[torch.optim.Optimizer]:
-    """AdamW, and for the token table, of whose 49,408 rows a step touches a hundred, SparseAdam."""
-    model.token_embedding.sparse = True
-    table = model.token_embedding.weight
-    others = [p for p in model.parameters() if p is not table]
-    groups = [
-        {'params': [p for p in others if p.ndim > 1], 'weight_decay': 0.05},
-        {'params': [p for p in others if p.ndim <= 1], 'weight_decay': 0.0},
-    ]
-    return [
-        torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98)),
-        torch.optim.SparseAdam([table], lr=rate, betas=(0.9, 0.98)),
-    ]
+@torch.no_grad()
+def image_features(trunk: torch.nn.Module, crops: np.ndarray, batch_size: int = 64) -> torch.Tensor:
+    """What the frozen part of the image tower makes of crops: (n, F) float32.
 
-
-def save_atomically(path: Path, content: dict) -> None:
-    """torch.save, so that the file is either whole or absent."""
-    part = path.with_name(f'.{path.name}.part')
-    torch.save(content, part)
-    os.replace(part, path)
-
-
-def load_checkpoint(path: Path, arguments: dict) -> dict | None:
-    """The checkpoint that a run with the same arguments left, if any."""
-    if not path.exists():
-        return None
-    saved = torch.load(path, map_location='cpu', weights_only=True)
-    return saved if saved['arguments'] == arguments else None
+    Args:
+        trunk (Module): the frozen part.
+        crops (ndarray): (n, side, side, 3) uint8 RGB.
+        batch_size (int): how many at a time.
+    """
+    mean = torch.tensor(open_clip.OPENAI_DATASET_MEAN).view(3, 1, 1)
+    std = torch.tensor(open_clip.OPENAI_DATASET_STD).view(3, 1, 1)
+    trunk.eval().to(memory_format=torch.channels_last)
+    features = []
+    starts = range(0, len(crops), batch_size)
+    for i in tqdm(starts, desc='image features', mininterval=1):
+        pixels = torch.from_numpy(crops[i : i + batch_size]).permute(0, 3, 1, 2)
+        features.append(trunk((pixels.float() / 255 - mean) / std))
+    return torch.cat(features)
 
 
 def train(
     model: torch.nn.Module,
+    features: torch.Tensor,
     draw_batch: Callable,
-    arguments: dict,
-    checkpoint: Path,
-    saved: dict | None,
+    steps: int,
+    batch_size: int,
+    lr: float,
 ) -> None:
-    """Trains the model in place.
+    """Trains the text tower and the projection of the image tower in place.
 
     Args:
         model (Module): as ``build_model`` gives it.
+        features (Tensor): (n, F) as ``image_features`` gives them.
         draw_batch (Callable): a ``Batches``.
-        arguments (dict): of this run; ``steps``, ``batch_size`` and ``lr`` are used.
-        checkpoint (Path): where to save the state now and then.
-        saved (dict, optional): a checkpoint to go on from.
+        steps (int): training steps.
+        batch_size (int): crops a step.
+        lr (float): peak learning rate.
     """
-    steps, rate = arguments['steps'], arguments['lr']
-    optimizers = build_optimizers(model, rate)
-    first = 0
-    if saved:
-        first = saved['step']
-        model.load_state_dict(saved['model'])
-        for optimizer, state in zip(optimizers, saved['optimizers'], strict=True):
-            optimizer.load_state_dict(state)
-        tqdm.write(f'going on from step {first} of {steps}')
-    mean = torch.tensor(open_clip.OPENAI_DATASET_MEAN).view(3, 1, 1)
-    std = torch.tensor(open_clip.OPENAI_DATASET_STD).view(3, 1, 1)
+    model.visual.trunk.requires_grad_(False)
+    # Of the token table's 49,408 rows a step touches a hundred.
+    model.token_embedding.sparse = True
+    table = model.token_embedding.weight
+    others = [p for p in model.parameters() if p is not table and p.requires_grad]
+    groups = [
+        {'params': [p for p in others if p.ndim > 1], 'weight_decay': 0.05},
+        {'params': [p for p in others if p.ndim <= 1], 'weight_decay': 0.0},
+    ]
+    optimizers = [
+        torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98)),
+        torch.optim.SparseAdam([table], lr=lr, betas=(0.9, 0.98)),
+    ]
     compute_loss = open_clip.ClipLoss()
-    model.to(memory_format=torch.channels_last).train()
-    progress = tqdm(range(first, steps), total=steps, initial=first, desc='steps', mininterval=1)
-    saved_at = time.monotonic()
+    progress = tqdm(range(steps), desc='steps', mininterval=1)
     for step in progress:
         warmup = min(1.0, (step + 1) / (0.05 * steps))
         for optimizer in optimizers:
             for group in optimizer.param_groups:
-                group['lr'] = rate * warmup * (0.5 + 0.5 * float(np.cos(np.pi * step / steps)))
+                group['lr'] = lr * warmup * (0.5 + 0.5 * float(np.cos(np.pi * step / steps)))
             optimizer.zero_grad()
-        crops, texts = draw_batch(step, arguments['batch_size'])
-        pixels = ((crops.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
-        loss = compute_loss(*model(pixels, texts))
+        crops, texts = draw_batch(step, batch_size)
+        images = normalize(model.visual.head(features[crops]), dim=1)
+        loss = compute_loss(
+            images, model.encode_text(texts, normalize=True), model.logit_scale.exp()
+        )
         loss.backward()
         for optimizer in optimizers:
             optimizer.step()
@@ -219,15 +203,6 @@ def train(
             model.logit_scale.clamp_(0, np.log(100))
         if step % 20 == 0:
             progress.set_postfix(loss=f'{loss.item():.2f}', refresh=False)
-        if step + 1 == steps or time.monotonic() - saved_at > CHECKPOINT_SECONDS:
-            state = {
-                'arguments': arguments,
-                'step': step + 1,
-                'model': model.state_dict(),
-                'optimizers': [optimizer.state_dict() for optimizer in optimizers],
-            }
-            save_atomically(checkpoint, state)
-            saved_at = time.monotonic()
 
 
 def jittered_box(rng: np.random.Generator, box: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -244,12 +219,15 @@ def jittered_box(rng: np.random.Generator, box: np.ndarray, low: float, high: fl
             return other
 
 
-def evaluate(teacher: OpenCLIPTeacher, categories: list[dict], seed: int, scenes: int) -> dict:
-    """What the teacher makes of objects in held-out scenes of the category list.
+def evaluate(
+    teacher: OpenCLIPTeacher, drawings: Path, categories: list[dict], seed: int, scenes: int
+) -> dict:
+    """What the teacher makes of objects in scenes that it has not seen, as crowded as the world's.
 
     Args:
         teacher (OpenCLIPTeacher): the trained teacher, as the detectors will load it.
-        categories (list[dict]): the category list.
+        drawings (Path): folder of the drawings.
+        categories (list[dict]): what is drawn.
         seed (int): of this run.
         scenes (int): how many to look at.
 
@@ -258,19 +236,22 @@ def evaluate(teacher: OpenCLIPTeacher, categories: list[dict], seed: int, scenes
         often an object's name fits a box of IoU 0.8 to 1 better than one of 0.3 to 0.5 (percent);
         ``logit_scale``: the learned one.
     """
-    concepts = [parse_name(c['name']) for c in categories]
+    all_drawings = load_drawings(drawings)
+    things = [d for d in all_drawings if d.category is not None]
+    clutter = [d for d in all_drawings if d.category is None]
+    label_of = {c['name']: i for i, c in enumerate(categories)}
     texts = torch.from_numpy(teacher.encode_categories(categories).embeddings)
     right, framed = {'base': [], 'novel': []}, []
     for index in range(scenes):
         rng = np.random.default_rng([seed, HELD_OUT_STREAM, index])
-        layout = sample_layout(rng, concepts, np.ones(len(concepts)), IMAGE_SIZE)
-        image = paint_layout(layout, rng)
-        boxes = [np.array(o.visible.bounds) for o in layout.objects]
+        picks = [things[i] for i in rng.integers(len(things), size=6)]
+        scene = compose(rng, picks, clutter, IMAGE_SIZE)
+        boxes = [object_box(scene, i) for i in range(len(scene.drawings))]
         good = [jittered_box(rng, box, 0.8, 1.0) for box in boxes]
         bad = [jittered_box(rng, box, 0.3, 0.5) for box in boxes]
-        fit = teacher.encode_crops(image, np.stack(boxes + good + bad)) @ texts.T
-        for obj, whole, good_fit, bad_fit in zip(layout.objects, *fit.chunk(3), strict=True):
-            label = concepts.index(obj.concept)
+        fit = teacher.encode_crops(scene.pixels, np.stack(boxes + good + bad)) @ texts.T
+        for thing, whole, good_fit, bad_fit in zip(scene.drawings, *fit.chunk(3), strict=True):
+            label = label_of[thing.category]
             group = 'novel' if categories[label]['frequency'] == 'r' else 'base'
             right[group].append(int(whole.argmax()) == label)
             framed.append(bool(good_fit[label] > bad_fit[label]))
@@ -282,28 +263,30 @@ def evaluate(teacher: OpenCLIPTeacher, categories: list[dict], seed: int, scenes
 
 
 def make_teacher(
-    categories: list[dict],
+    drawings: Path,
+    imagenet: Path,
     out: Path,
     seed: int = 0,
-    scenes: int = 3000,
-    steps: int = 1500,
-    batch_size: int = 96,
-    lr: float = 4e-3,
-    held_out: int = 60,
+    pictures: int = 5000,
+    steps: int = 2500,
+    batch_size: int = 192,
+    lr: float = 3e-3,
+    held_out: int = 100,
     workers: int = 1,
 ) -> dict:
     """Trains a teacher and writes its weights, or finds them written.
 
     Args:
-        categories (list[dict]): as ``load_categories`` gives them.
-        out (Path): the weights file; its ``.json`` and ``.ckpt`` are written beside it.
+        drawings (Path): folder of the drawings.
+        imagenet (Path): ImageNet weights, as ``imagenet.py`` writes them.
+        out (Path): the weights file; its ``.json`` is written beside it.
         seed (int): of the run.
-        scenes (int): training scenes, of about 16 crops each.
+        pictures (int): training pictures, of about 9 crops each.
         steps (int): training steps.
         batch_size (int): crops a step.
         lr (float): peak learning rate.
         held_out (int): scenes to test it on.
-        workers (int): processes that draw the scenes; the scenes do not depend on it.
+        workers (int): processes that draw the pictures, which do not depend on it.
 
     Returns:
         dict: as ``evaluate`` gives it.
@@ -311,20 +294,20 @@ def make_teacher(
     Raises:
         ValueError: a size is not positive, or ``out`` was made with other arguments.
     """
+    sizes = {'pictures': pictures, 'steps': steps, 'batch_size': batch_size, 'lr': lr}
+    for name, value in {**sizes, 'held_out': held_out}.items():
+        if value <= 0:
+            option = name.replace('_', '-')
+            raise ValueError(f'--{option} must be positive, but is {value}')
+    index = (drawings / 'index.json').read_bytes()
     arguments = {
         'version': TEACHER_VERSION,
         'seed': seed,
-        'scenes': scenes,
-        'steps': steps,
-        'batch_size': batch_size,
-        'lr': lr,
+        **sizes,
         'held_out': held_out,
-        'categories': categories,
+        'drawings': hashlib.sha256(index).hexdigest()[:16],
+        'imagenet': hashlib.sha256(imagenet.read_bytes()).hexdigest()[:16],
     }
-    for name in ('scenes', 'steps', 'batch_size', 'lr', 'held_out'):
-        if arguments[name] <= 0:
-            option = name.replace('_', '-')
-            raise ValueError(f'--{option} must be positive, but is {arguments[name]}')
     report = out.with_suffix('.json')
     if out.exists() and report.exists():
         found = json.loads(report.read_text(encoding='utf-8'))
@@ -336,26 +319,24 @@ def make_teacher(
             f'{report.name} to train anew, or choose another --out.'
         )
     out.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint = out.with_suffix('.ckpt')
-    saved = load_checkpoint(checkpoint, arguments)
-    model = build_model(seed)
-    if saved and saved['step'] == steps:
-        model.load_state_dict(saved['model'])
-    else:
-        concepts = [parse_name(c['name']) for c in categories]
-        side = model.visual.image_size
-        side = side if isinstance(side, int) else side[0]
-        keys, crops = render_crops(seed, concepts, scenes, side, workers)
-        tokenizer = open_clip.get_tokenizer(MODEL_NAME)
-        batches = Batches(seed, keys, crops, categories, tokenizer)
-        train(model, batches, arguments, checkpoint, saved)
-    save_atomically(out, {k: v.contiguous() for k, v in model.state_dict().items()})
-    learned = evaluate(OpenCLIPTeacher(MODEL_NAME, str(out)), categories, seed, held_out)
+    drawable = json.loads(index)['categories']
+    categories = choose_categories([c['name'] for c in drawable], drawable)
+    model = build_model(seed, imagenet)
+    side = model.visual.image_size
+    side = side if isinstance(side, int) else side[0]
+    keys, crops = render_crops(seed, drawings, pictures, side, workers)
+    features = image_features(model.visual.trunk, crops)
+    batches = Batches(seed, keys, words_of(categories), open_clip.get_tokenizer(MODEL_NAME))
+    train(model, features, batches, steps, batch_size, lr)
+    part = out.with_name(f'.{out.name}.part')
+    torch.save({k: v.contiguous() for k, v in model.state_dict().items()}, part)
+    os.replace(part, out)
+    teacher = OpenCLIPTeacher(MODEL_NAME, str(out))
+    learned = evaluate(teacher, drawings, categories, seed, held_out)
     part = report.with_name(f'.{report.name}.part')
     content = {'arguments': arguments, 'learned': learned}
     part.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
     os.replace(part, report)
-    checkpoint.unlink(missing_ok=True)
     return learned
 
 
@@ -365,21 +346,27 @@ def main(argv: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     default = ' (default: %(default)s)'
-    parser.add_argument('--categories', type=Path, default=DEFAULT_CATEGORIES)
+    parser.add_argument(
+        '--drawings', type=Path, help='folder of drawings (default: fetched and kept in the cache)'
+    )
+    parser.add_argument(
+        '--imagenet', type=Path, required=True, help='weights, as imagenet.py writes them'
+    )
     parser.add_argument('--out', type=Path, default=Path('data/mini_lvis/mini_clip.pt'))
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--scenes', type=int, default=3000, help='training scenes' + default)
-    parser.add_argument('--steps', type=int, default=1500, help='training steps' + default)
-    parser.add_argument('--batch-size', type=int, default=96, help='crops a step' + default)
-    parser.add_argument('--lr', type=float, default=4e-3, help='peak learning rate' + default)
-    parser.add_argument('--held-out', type=int, default=60, help='scenes to test it on' + default)
+    parser.add_argument('--pictures', type=int, default=5000, help='training pictures' + default)
+    parser.add_argument('--steps', type=int, default=2500, help='training steps' + default)
+    parser.add_argument('--batch-size', type=int, default=192, help='crops a step' + default)
+    parser.add_argument('--lr', type=float, default=3e-3, help='peak learning rate' + default)
+    parser.add_argument('--held-out', type=int, default=100, help='scenes to test it on' + default)
     parser.add_argument(
         '--workers', type=int, default=os.cpu_count() or 1, help='processes that draw' + default
     )
     args = vars(parser.parse_args(argv))
     try:
-        learned = make_teacher(load_categories(args.pop('categories')), **args)
-    except (OSError, ValueError) as error:
+        args['drawings'] = args['drawings'] or find_drawings()
+        learned = make_teacher(**args)
+    except (OSError, RuntimeError, ValueError) as error:
         sys.exit(f'error: {error}')
     print(
         f'{args["out"]}: zero-shot accuracy on held-out objects {learned["base"]}% (base) and '
