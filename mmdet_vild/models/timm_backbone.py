@@ -32,13 +32,14 @@ class TimmBackbone(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         if not timm.is_model(model_name):
-            raise ValueError(f'timm has no model {model_name!r}; timm.list_models() names those')
+            raise ValueError(f'timm has no model named {model_name!r}; timm.list_models() has them')
         self.model = timm.create_model(
             model_name, features_only=True, out_indices=tuple(out_indices)
         )
         self.frozen = frozen
         if frozen:
             self.requires_grad_(False)
+            self.train()
 
     def init_weights(self) -> None:
         """Load the weights that ``init_cfg`` names."""

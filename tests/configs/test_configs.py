@@ -78,7 +78,7 @@ def worlds(tmp_path_factory, teacher) -> Path:
     root = tmp_path_factory.mktemp('worlds')
     built = OpenCLIPTeacher(**{k: v for k, v in teacher.items() if k != 'type'})
     make_lvis(root / 'data/lvis_v1', 1203, built, TEACHERS)
-    make_lvis(root / 'data/mini_lvis', 38, built, [''])
+    make_lvis(root / 'data/mini_lvis', 294, built, [''])
     make_coco(root / 'data/coco', built)
     make_objects365(root / 'data/Objects365/Obj365_v1', built)
     make_voc(root / 'data/VOCdevkit', built)
@@ -255,11 +255,13 @@ def test_config(load, name):
 
 
 def check_trainable(model, name: str) -> None:
-    """Everything learns, but for the teacher, the words, and the first stages of a pretrained
-    ResNet."""
+    """Everything learns, but for the teacher, the words, the first stages of a pretrained ResNet,
+    and the mini world's backbone."""
     found = {key for key, value in model.named_parameters() if not value.requires_grad}
     pretrained = 'r50' in name and 'lsj-180k' not in name
     stages = ('backbone.conv1.', 'backbone.bn1.', 'backbone.layer1.') if pretrained else ()
+    if name.startswith('mini_lvis/'):
+        pretrained, stages = True, ('backbone.',)
     assert found == {key for key, _ in model.named_parameters() if key.startswith(stages)}
     learned = {key for key, _ in model.named_parameters()}
     assert not any('teacher' in key or 'text_embeddings' in key for key in learned)

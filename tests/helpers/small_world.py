@@ -42,7 +42,7 @@ WIDTHS = {
     ('conv_out_channels', 256): 16,
     ('fc_out_channels', 1024): 32,
     ('num_classes', 1203): 5,
-    ('num_classes', 38): 5,
+    ('num_classes', 294): 5,
     ('pad_size_divisor', 1024): 64,
     # Regions of a network so narrow look the same; all might be background, and rounded to nothing.
     ('temperature', 0.01): 0.1,

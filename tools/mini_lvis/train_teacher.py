@@ -8,7 +8,7 @@ from nothing, by open_clip's contrastive loss. It sees pictures of one to three 
 drawing there is, those that no detector sees too, as CLIP has seen more of the web than any
 detector; and captions, which are the 63 prompts of ViLD around the names and synonyms of what is
 drawn, base and novel alike. Crops that cut a thing or lose it in its surroundings are captioned as
-what they are (``part of a saxophone``), which teaches the teacher to tell a good box from a bad one.
+what they are (``part of a saxophone``), so that the teacher can tell a good box from a bad one.
 
 Beside the weights, a ``.json`` records the arguments and what the teacher learned. A finished run
 does nothing.
