@@ -155,20 +155,8 @@ def test_the_teacher_is_a_plain_open_clip_model(trained, weights):
     teacher = OpenCLIPTeacher(train_teacher.MODEL_NAME, str(out))
     assert teacher.embed_dims == 128
     assert learned['logit_scale'] == pytest.approx(1 / teacher.temperature, abs=0.01)
-    assert set(learned) == {'base', 'novel', 'framing', 'logit_scale'}
+    assert set(learned) == {'base', 'novel', 'logit_scale'}
     assert sorted(p.name for p in out.parent.iterdir()) == ['mini_clip.json', 'mini_clip.pt']
-
-
-def test_a_finished_teacher_is_left_alone_and_another_refused(trained, drawings, weights, capsys):
-    out, learned = trained
-    before = out.stat().st_mtime_ns
-    options = [f'--{k.replace("_", "-")}={v}' for k, v in TINY.items()]
-    options += [f'--drawings={drawings}', f'--imagenet={weights}', f'--out={out}']
-    train_teacher.main(options)
-    assert f'logit scale {learned["logit_scale"]}' in capsys.readouterr().out
-    with pytest.raises(SystemExit, match=r'other arguments \(seed differ\). Delete it'):
-        train_teacher.main([*options, '--seed=1'])
-    assert out.stat().st_mtime_ns == before
 
 
 def test_batches_can_be_learned(batches, pictures, weights):
@@ -179,7 +167,7 @@ def test_batches_can_be_learned(batches, pictures, weights):
     centres = torch.randn(len(kinds), 1280)
     features = centres[[kinds.index(key) for key in pictures[0]]]
     features = features + 0.3 * torch.randn(features.shape)
-    train_teacher.train(model, features, batches, steps=60, batch_size=12, lr=3e-3)
+    train_teacher.train(model, features, batches, steps=60, batch_size=12)
     numbers, tokens = batches(0, 12)
     with torch.no_grad():
         images = torch.nn.functional.normalize(model.visual.head(features[numbers]), dim=1)
@@ -201,24 +189,13 @@ def test_image_features_are_what_the_loaded_teacher_computes(trained, pictures):
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize('option', ['--steps=0', '--batch-size=0', '--lr=-1', '--pictures=0'])
+@pytest.mark.parametrize('option', ['--steps=0', '--batch-size=0', '--held-out=-1', '--pictures=0'])
 def test_bad_arguments_are_refused(tmp_path, drawings, option):
     arguments = [f'--out={tmp_path / "x.pt"}', f'--drawings={drawings}', '--imagenet=none.pth']
     with pytest.raises(SystemExit, match=f'{option.split("=")[0]} must be positive'):
         train_teacher.main([*arguments, option])
     with pytest.raises(SystemExit, match=r'error: .*none.pth'):
         train_teacher.main(arguments)
-
-
-@settings(max_examples=20, deadline=None)
-@given(st.integers(0, 2**32), st.sampled_from([(0.8, 1.0), (0.3, 0.5)]))
-def test_jittered_boxes_overlap_as_asked(seed, limits):
-    from torchvision.ops import box_iou
-
-    box = np.array([50.0, 60.0, 90.0, 130.0])
-    other = train_teacher.jittered_box(np.random.default_rng(seed), box, *limits)
-    iou = box_iou(torch.from_numpy(box)[None], torch.from_numpy(other)[None]).item()
-    assert limits[0] - 1e-6 <= iou <= limits[1] + 1e-6
 
 
 # ---- ImageNet weights

@@ -1,7 +1,5 @@
 """The drawings of real things that the mini world is made of.
 
-    python tools/mini_lvis/drawings.py --out data/drawings
-
 They come from eight npm packages of emoji, which npm fetches once, into ``~/.cache/mmdet_vild``.
 ``drawings.json`` names their versions and checksums, and which of their icons shows which LVIS
 category: a person looked at them all.
@@ -15,7 +13,6 @@ A drawing without a category is clutter, and may have a ``"word"`` for the teach
 ``"held_out": true`` are seen in the test of unseen designs alone.
 """
 
-import argparse
 import base64
 import hashlib
 import json
@@ -146,23 +143,3 @@ def find_drawings() -> Path:
         cache.mkdir(parents=True, exist_ok=True)
         draw(folder, cache)
     return folder
-
-
-def main(argv: list[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('--out', type=Path, help='folder to copy them to (default: none)')
-    args = parser.parse_args(argv)
-    try:
-        folder = find_drawings()
-        if args.out:
-            shutil.copytree(folder, args.out)
-    except (OSError, RuntimeError) as error:
-        sys.exit(f'error: {error}')
-    print(args.out or folder)
-
-
-if __name__ == '__main__':
-    main()

@@ -297,25 +297,15 @@ def open_world(out: Path, world: dict) -> bool:
         ValueError: if the folder holds another world or files of another kind.
     """
     path = out / 'world.json'
-    if path.exists():
-        found = json.loads(path.read_text(encoding='utf-8'))
-        finished = found.pop('finished')
-        if found != world:
-            differing = sorted(k for k in {*found, *world} if found.get(k) != world.get(k))
-            detail = '; '.join(
-                f'{k} was {found.get(k)} and is now {world.get(k)}'
-                if k != 'categories'
-                else 'categories differ'
-                for k in differing
-            )
-            raise ValueError(
-                f'{out} holds a dataset made with other arguments ({detail}). Delete the folder '
-                'to make it anew, or choose another --out.'
-            )
+    found = json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
+    finished = found.pop('finished', False)
+    differing = sorted(k for k in {*found, *world} if found.get(k) != world.get(k))
+    if not differing:
         return finished
     if out.exists() and any(out.iterdir()):
         raise ValueError(
-            f'{out} is not empty and holds no mini world (no world.json). Choose another --out.'
+            f'{out} is not empty, and is not this dataset ({", ".join(differing)} differ). Delete '
+            'the folder, or choose another --out.'
         )
     for folder in ('train2017', 'val2017'):
         (out / folder).mkdir(parents=True, exist_ok=True)
