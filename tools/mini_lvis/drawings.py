@@ -64,14 +64,15 @@ def fetch(package: dict, folder: Path) -> Path:
         part.mkdir(parents=True)
         try:
             done = subprocess.run(
-                [npm, 'pack', '--ignore-scripts', '--silent', '--pack-destination', part, spec],
+                [npm, 'pack', '--ignore-scripts', '--loglevel=error', '--fetch-retries=1',
+                 '--pack-destination', part, spec],
                 capture_output=True, text=True, check=False, env={**os.environ, 'PATH': beside},
             )  # fmt: skip
             packed = list(part.glob('*.tgz'))
             if done.returncode or not packed:
                 raise RuntimeError(
                     f'npm could not fetch {spec} (exit status {done.returncode}): '
-                    f'{done.stderr.strip() or "it says nothing; is there a network?"}\n'
+                    f'{done.stderr.strip()[:600]}\n'
                     f'Without a network, copy the folder {folder} from a machine that has one.'
                 )
             _check(packed[0], package)
