@@ -6,7 +6,7 @@ model = dict(
     with_objectness=True,
     teacher=dict(
         type='OpenCLIPTeacher',
-        model_name='mini-clip-lite0',
+        model_name='mini-clip',
         pretrained='{{$MINI_LVIS:data/mini_lvis}}/vild/teacher.pt',
     ),
 )

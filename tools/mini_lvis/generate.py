@@ -201,13 +201,17 @@ def _make_image(painter: Painter, out: Path, task: tuple[str, int]) -> tuple[dic
     return image_record(world, *task, scene)
 
 
+#: What a worker process has loaded.
+_worker: dict[str, Painter] = {}
+
+
 def _start_worker(world: dict, folder: Path) -> None:
     cv2.setNumThreads(1)
-    _make_image.painter = Painter(world, folder)
+    _worker['painter'] = Painter(world, folder)
 
 
 def _work(out: Path, task: tuple[str, int]) -> tuple[dict, list[dict]]:
-    return _make_image(_make_image.painter, out, task)
+    return _make_image(_worker['painter'], out, task)
 
 
 def _make_images(

@@ -24,7 +24,7 @@ os.environ.setdefault('PYTHONWARNINGS', 'ignore:pkg_resources is deprecated as a
 HERE = Path(__file__).parent
 #: What decides how the pictures and the teacher turn out.
 PAINTING = (SOURCE, *(HERE / f'{name}.py' for name in ('categories', 'drawings', 'scenes')))
-TEACHER_MODEL = Path(mmdet_vild.teacher.__file__).parent / 'model_configs' / 'mini-clip-lite0.json'
+TEACHER_MODEL = Path(mmdet_vild.teacher.__file__).parent / 'model_configs' / 'mini-clip.json'
 
 #: Methods, in the order of the tables, and the config that trains each.
 TRAINED = {
@@ -117,18 +117,11 @@ class World:
             [data],
             [*chosen, HERE / 'generate.py', HERE / 'coco_words.json', *PAINTING],
         )  # fmt: skip
-        imagenet = data / 'vild' / 'imagenet.pth'
-        self.steps.run(
-            'take the ImageNet weights',
-            [python, HERE / 'imagenet.py', '--out', imagenet],
-            [imagenet],
-            [HERE / 'imagenet.py'],
-        )
         teacher = data / 'vild' / 'teacher.pt'
         self.steps.run(
             'train the teacher',
-            [python, HERE / 'train_teacher.py', '--seed', self.seed, '--imagenet', imagenet,
-             '--out', teacher, *self.teacher_sizes],
+            [python, HERE / 'train_teacher.py', '--seed', self.seed, '--out', teacher,
+             *self.teacher_sizes],
             [teacher, teacher.with_suffix('.json')],
             [HERE / 'train_teacher.py', HERE / 'crops.py', *PAINTING, TEACHER_MODEL],
         )  # fmt: skip
@@ -136,7 +129,7 @@ class World:
         self.steps.run(
             'encode the vocabulary',
             [python, HERE.parent / 'encode_vocabulary.py', data / 'categories.json',
-             '--model', 'mini-clip-lite0', '--pretrained', teacher, '--out', text],
+             '--model', 'mini-clip', '--pretrained', teacher, '--out', text],
             [text],
         )  # fmt: skip
 

@@ -1,10 +1,9 @@
 """Trains the mini world's teacher: a small CLIP that knows the world from captioned pictures alone.
 
-    python tools/mini_lvis/train_teacher.py --imagenet data/imagenet.pth --out data/mini_clip.pt
+    python tools/mini_lvis/train_teacher.py --out data/mini_clip.pt
 
-It is an ``open_clip.CLIP`` (``mmdet_vild/teacher/model_configs/mini-clip-lite0.json``): an image
-tower with ImageNet weights, of which only the last projection learns, and a text tower that learns
-from nothing, by open_clip's contrastive loss. It sees pictures of one to three things, of every
+It is an ``open_clip.CLIP`` (``mmdet_vild/teacher/model_configs/mini-clip.json``) that learns from
+nothing, by open_clip's contrastive loss. It sees pictures of one to three things, of every
 drawing there is, those that no detector sees too, as CLIP has seen more of the web than any
 detector; and captions, which are the 63 prompts of ViLD around the names and synonyms of what is
 drawn, base and novel alike. Crops that cut a thing or lose it in its surroundings are captioned as
@@ -29,20 +28,19 @@ from crops import IMAGE_SIZE, Key, object_box, render_crops
 from drawings import find_drawings
 from generate import COCO_WORDS
 from scenes import compose, load_drawings
-from torch.nn.functional import normalize
 from tqdm import tqdm
 
 import mmdet_vild.teacher
 from mmdet_vild.teacher import OpenCLIPTeacher
 from mmdet_vild.vocabulary import fill_templates
 
-MODEL_NAME = 'mini-clip-lite0'
+MODEL_NAME = 'mini-clip'
 #: The second of the random seeds, where the training pictures have another (see ``crops.py``).
 BATCH_STREAM, HELD_OUT_STREAM = 1001, 1002
 #: How often a batch shows a thing whole, in part and far away, against the background in all.
 KIND_WEIGHTS = {'whole': 0.65, 'part': 0.22, 'far': 0.08}
 BACKGROUND_WEIGHT = 3.0
-PEAK_LR = 3e-3
+PEAK_LR = 4e-3
 
 PART_TEMPLATES = ('part of {}.', 'a photo of part of {}.', 'a piece of {}.', 'half of {}.')
 FAR_TEMPLATES = ('{} in the distance.', 'a photo of {} and its surroundings.', '{} far away.')
@@ -116,60 +114,33 @@ class Batches:
         return crops, torch.stack(texts)
 
 
-def build_model(seed: int, imagenet: Path) -> torch.nn.Module:
-    """The model from open_clip's factory, its image tower with ImageNet weights."""
+def build_model(seed: int) -> torch.nn.Module:
+    """The untrained model, from open_clip's factory."""
     torch.manual_seed(seed)
     open_clip.add_model_config(Path(mmdet_vild.teacher.__file__).parent / 'model_configs')
     logging.disable(logging.WARNING)  # of the weights that it does not have yet
     try:
-        model = open_clip.create_model(MODEL_NAME)
+        return open_clip.create_model(MODEL_NAME)
     finally:
         logging.disable(logging.NOTSET)
-    model.visual.trunk.load_state_dict(torch.load(imagenet, map_location='cpu', weights_only=True))
-    return model
-
-
-@torch.no_grad()
-def image_features(trunk: torch.nn.Module, crops: np.ndarray, batch_size: int = 64) -> torch.Tensor:
-    """What the frozen part of the image tower makes of crops: (n, F) float32.
-
-    Args:
-        trunk (Module): the frozen part.
-        crops (ndarray): (n, side, side, 3) uint8 RGB.
-        batch_size (int): how many at a time.
-    """
-    mean = torch.tensor(open_clip.OPENAI_DATASET_MEAN).view(3, 1, 1)
-    std = torch.tensor(open_clip.OPENAI_DATASET_STD).view(3, 1, 1)
-    trunk.eval().to(memory_format=torch.channels_last)
-    features = []
-    starts = range(0, len(crops), batch_size)
-    for i in tqdm(starts, desc='image features', mininterval=1):
-        pixels = torch.from_numpy(crops[i : i + batch_size]).permute(0, 3, 1, 2)
-        features.append(trunk((pixels.float() / 255 - mean) / std))
-    return torch.cat(features)
 
 
 def train(
-    model: torch.nn.Module,
-    features: torch.Tensor,
-    draw_batch: Callable,
-    steps: int,
-    batch_size: int,
+    model: torch.nn.Module, crops: np.ndarray, draw_batch: Callable, steps: int, batch_size: int
 ) -> None:
-    """Trains the text tower and the projection of the image tower in place.
+    """Trains the model in place.
 
     Args:
         model (Module): as ``build_model`` gives it.
-        features (Tensor): (n, F) as ``image_features`` gives them.
+        crops (ndarray): (n, side, side, 3) uint8 RGB.
         draw_batch (Callable): a ``Batches``.
         steps (int): training steps.
         batch_size (int): crops a step.
     """
-    model.visual.trunk.requires_grad_(False)
     # Of the token table's 49,408 rows a step touches a hundred.
     model.token_embedding.sparse = True
     table = model.token_embedding.weight
-    others = [p for p in model.parameters() if p is not table and p.requires_grad]
+    others = [p for p in model.parameters() if p is not table]
     groups = [
         {'params': [p for p in others if p.ndim > 1], 'weight_decay': 0.05},
         {'params': [p for p in others if p.ndim <= 1], 'weight_decay': 0.0},
@@ -178,7 +149,10 @@ def train(
         torch.optim.AdamW(groups, lr=PEAK_LR, betas=(0.9, 0.98)),
         torch.optim.SparseAdam([table], lr=PEAK_LR, betas=(0.9, 0.98)),
     ]
+    mean = torch.tensor(open_clip.OPENAI_DATASET_MEAN).view(3, 1, 1)
+    std = torch.tensor(open_clip.OPENAI_DATASET_STD).view(3, 1, 1)
     compute_loss = open_clip.ClipLoss()
+    model.to(memory_format=torch.channels_last).train()
     progress = tqdm(range(steps), desc='steps', mininterval=1)
     for step in progress:
         warmup = min(1.0, (step + 1) / (0.05 * steps))
@@ -186,11 +160,9 @@ def train(
             for group in optimizer.param_groups:
                 group['lr'] = PEAK_LR * warmup * (0.5 + 0.5 * float(np.cos(np.pi * step / steps)))
             optimizer.zero_grad()
-        crops, texts = draw_batch(step, batch_size)
-        images = normalize(model.visual.head(features[crops]), dim=1)
-        loss = compute_loss(
-            images, model.encode_text(texts, normalize=True), model.logit_scale.exp()
-        )
+        numbers, texts = draw_batch(step, batch_size)
+        pixels = torch.from_numpy(crops[numbers]).permute(0, 3, 1, 2)  # channels last already
+        loss = compute_loss(*model((pixels.float() / 255 - mean) / std, texts))
         loss.backward()
         for optimizer in optimizers:
             optimizer.step()
@@ -240,12 +212,11 @@ def evaluate(
 
 def make_teacher(
     drawings: Path,
-    imagenet: Path,
     out: Path,
     seed: int = 0,
     pictures: int = 4000,
     steps: int = 1500,
-    batch_size: int = 192,
+    batch_size: int = 128,
     held_out: int = 100,
     workers: int = 1,
 ) -> dict:
@@ -253,7 +224,6 @@ def make_teacher(
 
     Args:
         drawings (Path): folder of the drawings.
-        imagenet (Path): ImageNet weights, as ``imagenet.py`` writes them.
         out (Path): the weights file.
         seed (int): of the run.
         pictures (int): training pictures, of about 9 crops each.
@@ -275,11 +245,11 @@ def make_teacher(
             raise ValueError(f'--{option} must be positive, but is {value}')
     drawable = json.loads((drawings / 'index.json').read_text(encoding='utf-8'))['categories']
     categories = choose_categories([c['name'] for c in drawable], drawable)
-    model = build_model(seed, imagenet)
-    keys, crops = render_crops(seed, drawings, pictures, model.visual.image_size[0], workers)
-    features = image_features(model.visual.trunk, crops)
+    model = build_model(seed)
+    side = model.visual.image_size
+    keys, crops = render_crops(seed, drawings, pictures, side, workers)
     batches = Batches(seed, keys, words_of(categories), open_clip.get_tokenizer(MODEL_NAME))
-    train(model, features, batches, steps, batch_size)
+    train(model, crops, batches, steps, batch_size)
     out.parent.mkdir(parents=True, exist_ok=True)
     torch.save({k: v.contiguous() for k, v in model.state_dict().items()}, out)
     teacher = OpenCLIPTeacher(MODEL_NAME, str(out))
@@ -298,14 +268,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         '--drawings', type=Path, help='folder of drawings (default: fetched and kept in the cache)'
     )
-    parser.add_argument(
-        '--imagenet', type=Path, required=True, help='weights, as imagenet.py writes them'
-    )
     parser.add_argument('--out', type=Path, default=Path('data/mini_lvis/mini_clip.pt'))
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--pictures', type=int, default=4000, help='training pictures' + default)
     parser.add_argument('--steps', type=int, default=1500, help='training steps' + default)
-    parser.add_argument('--batch-size', type=int, default=192, help='crops a step' + default)
+    parser.add_argument('--batch-size', type=int, default=128, help='crops a step' + default)
     parser.add_argument('--held-out', type=int, default=100, help='scenes to test it on' + default)
     parser.add_argument(
         '--workers', type=int, default=os.cpu_count() or 1, help='processes that draw' + default

@@ -1,21 +1,18 @@
-# Mask R-CNN small enough to learn on two cores: the FPN and the heads learn, on EfficientNet-Lite0
-# with ImageNet weights, which stays as it is. Boxes and masks are class-agnostic, as ViLD's are.
+# Mask R-CNN small enough to learn on two cores: narrow ResNet-18 FPN, batch norm from scratch.
+# Boxes and masks are class-agnostic, as ViLD's are.
 _base_ = 'mmdet::_base_/models/mask-rcnn_r50_fpn.py'
 custom_imports = dict(imports=['mmdet_vild'], allow_failed_imports=False)
 
-channels = 48
+channels = 32
 model = dict(
-    data_preprocessor=dict(mean=[127.0, 127.0, 127.0], std=[128.0, 128.0, 128.0]),
     backbone=dict(
-        _delete_=True,
-        type='TimmBackbone',
-        model_name='tf_efficientnet_lite0',
-        frozen=True,
-        init_cfg=dict(
-            type='Pretrained', checkpoint='{{$MINI_LVIS:data/mini_lvis}}/vild/imagenet.pth'
-        ),
+        depth=18,
+        base_channels=16,
+        frozen_stages=-1,
+        norm_eval=False,
+        init_cfg=None,
     ),
-    neck=dict(in_channels=[24, 40, 112, 320], out_channels=channels, norm_cfg=dict(type='BN')),
+    neck=dict(in_channels=[16, 32, 64, 128], out_channels=channels, norm_cfg=dict(type='BN')),
     rpn_head=dict(
         in_channels=channels,
         feat_channels=channels,

@@ -6,7 +6,7 @@ model = dict(
     # Encodes words that are asked for at inference; built for those alone.
     teacher=dict(
         type='OpenCLIPTeacher',
-        model_name='mini-clip-lite0',
+        model_name='mini-clip',
         pretrained='{{$MINI_LVIS:data/mini_lvis}}/vild/teacher.pt',
     ),
     roi_head=dict(
@@ -16,8 +16,8 @@ model = dict(
             type='ViLDBBoxHead',
             num_shared_convs=1,
             num_shared_fcs=2,
-            in_channels=48,
-            conv_out_channels=48,
+            in_channels=32,
+            conv_out_channels=32,
             fc_out_channels=384,
             norm_cfg=dict(type='BN'),
             fc_norm_cfg=dict(type='BN1d'),
