@@ -6,7 +6,7 @@ model = dict(
     with_objectness=True,
     teacher=dict(
         type='OpenCLIPTeacher',
-        model_name='mini-clip',
+        model_name='mini-clip-lite0',
         pretrained='{{$MINI_LVIS:data/mini_lvis}}/vild/teacher.pt',
     ),
 )

@@ -6,7 +6,7 @@ model = dict(
     type='RegionEmbeddingExtractor',
     teacher=dict(
         type='OpenCLIPTeacher',
-        model_name='mini-clip',
+        model_name='mini-clip-lite0',
         pretrained=data_root + 'vild/teacher.pt',
     ),
     test_cfg=dict(rpn=dict(max_per_img=32)),

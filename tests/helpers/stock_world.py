@@ -52,6 +52,16 @@ def assert_same_records(one: EmbeddingStore, two: EmbeddingStore) -> None:
         assert records[0].to_bytes() == records[1].to_bytes()
 
 
+def settle(network: torch.nn.Module) -> None:
+    """Fit a network's batch statistics to its random weights, so that pictures differ in it."""
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        network.train()(torch.randn(8, 3, 96, 96))
+    network.eval()
+
+
 class StockWorld:
     """Data, a teacher with random weights, and the command lines.
 
@@ -76,10 +86,12 @@ class StockWorld:
         )
         torch.manual_seed(0)
         self.teacher.parent.mkdir()
-        torch.save(OpenCLIPTeacher('mini-clip').model.state_dict(), self.teacher)
+        teacher = OpenCLIPTeacher('mini-clip-lite0').model
+        settle(teacher.visual.trunk)
+        torch.save(teacher.state_dict(), self.teacher)
         self.run(
             *(sys.executable, OWN_TOOLS / 'encode_vocabulary.py', self.data / 'categories.json'),
-            *('--model', 'mini-clip', '--pretrained', self.teacher, '--out', self.text),
+            *('--model', 'mini-clip-lite0', '--pretrained', self.teacher, '--out', self.text),
         )
 
     def train(

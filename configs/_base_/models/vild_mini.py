@@ -6,7 +6,7 @@ model = dict(
     # Encodes words that are asked for at inference; built for those alone.
     teacher=dict(
         type='OpenCLIPTeacher',
-        model_name='mini-clip',
+        model_name='mini-clip-lite0',
         pretrained='{{$MINI_LVIS:data/mini_lvis}}/vild/teacher.pt',
     ),
     roi_head=dict(
