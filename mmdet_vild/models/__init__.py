@@ -12,6 +12,7 @@ from .roi_heads import (
     check_ensemble_weight,
     geometric_mean,
 )
+from .timm_backbone import TimmBackbone
 from .unwrapped_model import unwrapped_model
 from .words import Words, asked_words, asking_for
 
@@ -19,6 +20,7 @@ __all__ = [
     'CLIPOnCrops',
     'CLIPTextClassifier',
     'LazyNMSRoIHead',
+    'TimmBackbone',
     'ViLD',
     'ViLDBBoxHead',
     'ViLDEnsembleBBoxHead',

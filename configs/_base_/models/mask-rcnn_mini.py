@@ -1,18 +1,20 @@
-# Mask R-CNN small enough to learn on two cores: narrow ResNet-18 FPN, batch norm from scratch.
-# Boxes and masks are class-agnostic, as ViLD's are.
+# Mask R-CNN small enough to learn on two cores: EfficientNet-Lite0 with ImageNet weights, a narrow
+# FPN and small heads. Boxes and masks are class-agnostic, as ViLD's are.
 _base_ = 'mmdet::_base_/models/mask-rcnn_r50_fpn.py'
 custom_imports = dict(imports=['mmdet_vild'], allow_failed_imports=False)
 
-channels = 32
+channels = 48
 model = dict(
+    data_preprocessor=dict(mean=[127.0, 127.0, 127.0], std=[128.0, 128.0, 128.0]),
     backbone=dict(
-        depth=18,
-        base_channels=16,
-        frozen_stages=-1,
-        norm_eval=False,
-        init_cfg=None,
+        _delete_=True,
+        type='TimmBackbone',
+        model_name='tf_efficientnet_lite0',
+        init_cfg=dict(
+            type='Pretrained', checkpoint='{{$MINI_LVIS:data/mini_lvis}}/vild/imagenet.pth'
+        ),
     ),
-    neck=dict(in_channels=[16, 32, 64, 128], out_channels=channels, norm_cfg=dict(type='BN')),
+    neck=dict(in_channels=[24, 40, 112, 320], out_channels=channels, norm_cfg=dict(type='BN')),
     rpn_head=dict(
         in_channels=channels,
         feat_channels=channels,
@@ -44,8 +46,8 @@ model = dict(
     ),
     train_cfg=dict(
         rpn=dict(sampler=dict(num=64)),
-        rpn_proposal=dict(nms_pre=200, max_per_img=100),
-        rcnn=dict(sampler=dict(num=64)),
+        rpn_proposal=dict(nms_pre=200, max_per_img=60),
+        rcnn=dict(sampler=dict(num=48)),
     ),
     test_cfg=dict(rpn=dict(nms_pre=300, max_per_img=100), rcnn=dict(score_thr=0.0, max_per_img=50)),
 )

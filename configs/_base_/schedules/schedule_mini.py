@@ -9,6 +9,8 @@ optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=2e-3, weight_decay=1e-4),
     clip_grad=dict(max_norm=10.0),
+    # Of what starts from ImageNet; the rest starts from nothing.
+    paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.3))),
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=50),
