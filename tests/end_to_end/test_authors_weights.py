@@ -28,7 +28,7 @@ WORDS = 'model.roi_head.bbox_head.cls_predictor_cfg.text_embeddings='
 
 def test_fine_tuning(world: StockWorld) -> None:
     """It starts from the converted weights, and the result is tested."""
-    teacher = OpenCLIPTeacher('mini-clip', str(world.teacher))
+    teacher = OpenCLIPTeacher('mini-clip-lite0', str(world.teacher))
     folder = world.work / 'authors'
     folder.mkdir(parents=True)
     config = folder / 'vild_tf.py'

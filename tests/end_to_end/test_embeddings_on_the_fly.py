@@ -29,7 +29,7 @@ def test_train(world: StockWorld) -> None:
         'train_pipeline = _base_.train_pipeline\n'
         "train_pipeline[3]['store'] = dict(\n"
         "    type='OnTheFlyEmbeddings',\n"
-        "    teacher=dict(type='OpenCLIPTeacher', model_name='mini-clip', "
+        "    teacher=dict(type='OpenCLIPTeacher', model_name='mini-clip-lite0', "
         f'pretrained={str(world.teacher)!r}),\n'
         f'    proposal_file={str(file)!r})\n'
         'train_dataloader = dict(dataset=dict(pipeline=train_pipeline))\n'

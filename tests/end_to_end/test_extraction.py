@@ -166,7 +166,7 @@ def test_damage_is_found_repaired_and_computed_again(
     assert '19 of 21 images are in' in done.stdout and '(test) [2/2]' in done.stdout
     assert_same_records(EmbeddingStore(world.store), EmbeddingStore(path))
 
-    assert '"teacher": "mini-clip@' in tool('show') and '21 images' in tool('show')
+    assert '"teacher": "mini-clip-lite0@' in tool('show') and '21 images' in tool('show')
     tool('merge', '--out', world.root / 'merged')
     assert_same_records(EmbeddingStore(world.store), EmbeddingStore(world.root / 'merged'))
     tool('export', '--out', world.root / 'exported')

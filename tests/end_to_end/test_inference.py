@@ -64,7 +64,7 @@ def test_another_vocabulary(world: StockWorld, vild: Path) -> None:
     for image in content['images']:
         image['neg_category_ids'] = []
     ann_file = world.add_split('other', content)
-    teacher = OpenCLIPTeacher('mini-clip', str(world.teacher))
+    teacher = OpenCLIPTeacher('mini-clip-lite0', str(world.teacher))
 
     folder = world.work / 'other-vocabulary'
     options = (

@@ -37,7 +37,7 @@ MESSAGES = {
     "label 0 is 'red circle' in the one and 'blue circle' in the other; encode the vocabulary",
     'another number of categories': 'four.npz holds 4 categories, but the bbox head has '
     'num_classes=5; set num_classes to 4 or name',
-    'another teacher': 'ValueError: the region embeddings come from the teacher mini-clip@',
+    'another teacher': 'ValueError: the region embeddings come from the teacher mini-clip-lite0@',
     'no store': 'FileNotFoundError: there is no embedding store at nowhere (no '
     'shard-*.sqlite); make one by testing a region-embedding extractor',
     'an empty store': 'has no record of 21 of the 21 images of OpenVocabularyLVISDataset',

@@ -78,6 +78,7 @@ def test_training_step_of_a_detector(method, dtype, make_sample, write_text) -> 
     config = Config.fromfile(config_path(f'mini_lvis/{method}_r18-mini_fpn_mini-lvis.py')).model
     config.roi_head.bbox_head.num_classes = config.roi_head.mask_head.num_classes = CATEGORIES
     config.roi_head.bbox_head.cls_predictor_cfg.text_embeddings = write_text()
+    config.backbone.init_cfg = None
     torch.manual_seed(0)
     detector = MODELS.build(config)
     detector.init_weights()
