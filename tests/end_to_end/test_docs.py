@@ -20,7 +20,8 @@ import torch
 from docs_code import LANGUAGES, ROOT, Clone, Run, blocks
 from mmdet.evaluation import get_classes
 from mmengine.config import Config
-from stock_world import CATEGORIES, StockWorld
+from stock_world import StockWorld
+from tiny_drawings import CATEGORIES
 
 import mmdet_vild
 from mmdet_vild.datasets import OpenVocabularyCocoDataset

@@ -7,7 +7,8 @@ from pathlib import Path
 import cv2
 import pytest
 from mmengine.config import Config
-from stock_world import CATEGORIES, StockWorld
+from stock_world import StockWorld
+from tiny_drawings import CATEGORIES
 
 from mmdet_vild.teacher import OpenCLIPTeacher
 
