@@ -172,3 +172,19 @@ def test_what_could_not_be_read_is_never_embedded(detector, tmp_path):
             continue
         with pytest.raises(ValueError, match='has no ori_img'):
             detector.predict(sample)
+
+
+def test_regions_are_not_rounded_under_amp(detector):
+    """Where the RPN moves no anchor, its regions are anchors, of whole pixels of the input."""
+    model = detector.build()
+    for parameter in model.rpn_head.rpn_reg.parameters():
+        torch.nn.init.zeros_(parameter)
+    image = torch.zeros(1, 3, 1024, 1024)
+    with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
+        outputs = model.rpn_head(model.extract_feat(image))
+        meta = dict(img_shape=(1024, 1024), scale_factor=(1.0, 1.0))
+        (found,) = model.rpn_head.predict_by_feat(*outputs, batch_img_metas=[meta])
+    sizes = [scores.shape[-2:] for scores in outputs[0]]
+    anchors = torch.cat(model.rpn_head.prior_generator.grid_priors(sizes, device='cpu'))
+    anchors = {tuple(box) for box in anchors.clamp(0, 1024).tolist()}
+    assert len(found) > 20 and {tuple(box) for box in found.bboxes.tolist()} <= anchors
