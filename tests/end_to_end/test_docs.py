@@ -422,6 +422,8 @@ shutil.rmtree('data/lvis_v1/vild/regions_vit-b-32')
     ),
     'docs/benchmarks.md': Page(
         adapted=[
+            # All of it is run, on a CPU, by tests/tools/test_gpu_benchmark.py.
+            ('--minutes 8 --out gpu_out', '--help'),
             (
                 '--device cuda --batch-size 2 --image-size 1024',
                 '--device cpu --batch-size 1 --image-size 64 --rounds 1 --warm-up 1 --rois 8'
