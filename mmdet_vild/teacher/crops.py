@@ -1,5 +1,7 @@
 """Cuts regions out of images and resizes them, many at once and on the model's device."""
 
+from typing import Literal, get_args
+
 import cv2
 import numpy as np
 import torch
@@ -9,7 +11,8 @@ from torchvision.transforms.v2.functional import InterpolationMode, resize
 #: A region is seen at its own size and with half as much context again (ViLD, Sec. 3.3).
 CROP_SCALES = (1.0, 1.5)
 #: How a region that is no square becomes one; see :func:`resize_windows`.
-CROP_MODES = ('squash', 'pad', 'centre_crop')
+CropMode = Literal['squash', 'pad', 'centre_crop']
+CROP_MODES = get_args(CropMode)
 #: Windows are resized together with others up to the same one of these sizes, in pixels.
 _BUCKETS = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 #: Most elements of the largest intermediate array.

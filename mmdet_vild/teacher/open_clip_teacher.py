@@ -22,7 +22,7 @@ from mmdet_vild.vocabulary import (
     readable_name,
 )
 
-from .crops import CROP_SCALES, crop_windows, resize_windows
+from .crops import CROP_SCALES, CropMode, crop_windows, resize_windows
 from .open_clip_models import check_model, download_weights, load_tokenizer, normalisation
 
 
@@ -60,7 +60,7 @@ class OpenCLIPTeacher:
         model_config: str | None = None,
         device: str = 'cpu',
         batch_size: Count = 256,
-        crop_mode: Literal['squash', 'pad', 'centre_crop'] = 'squash',
+        crop_mode: CropMode = 'squash',
         autocast: Literal['float16', 'bfloat16', None] = None,
     ) -> None:
         import open_clip

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from mmdet_vild.options import check_option
 
+from ..classifiers import CLIPTextClassifier
 from ..float32 import give_float32, in_float32
 from ..roi_heads import ViLDRoIHead
 from .open_vocabulary import OpenVocabularyMixin
@@ -38,6 +39,11 @@ class ViLD(OpenVocabularyMixin, TwoStageDetector):
         check_option(rivals, bool | None, 'with_vocabulary in test_cfg.rcnn')
         if self.with_rpn:
             give_float32(self.rpn_head)
+
+    @property
+    def text_classifier(self) -> CLIPTextClassifier:
+        """CLIPTextClassifier: that of the bbox head, without a search through all modules."""
+        return self.roi_head.bbox_head.fc_cls
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
         """Feature maps (N, C, H, W) in float32, as RoI extractors need them; see ``float32.py``."""
