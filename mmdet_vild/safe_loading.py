@@ -13,17 +13,17 @@ def load_detector(
 ) -> nn.Module:
     """A trained detector, ready for mmdet's ``inference_detector``.
 
-    The config that you name is Python code and is executed. Of the checkpoint, tensors and plain
-    data are read (``weights_only``), from a file on this machine; the config that it brings along
-    is not looked at, as ``DetInferencer(weights=...)`` would.
+    The config that you name is Python code and is executed. Of the checkpoint, a file on this
+    machine, tensors and plain data are read (``weights_only``); the config that it brings along is
+    not looked at, as ``DetInferencer(weights=...)`` would.
 
     Args:
-        config: The config of the detector, a file or what ``Config.fromfile`` returned.
-        checkpoint: A file that a training or a tool of this package wrote.
+        config: A file, or what ``Config.fromfile`` returned.
+        checkpoint: What a training or a tool of this package wrote.
         device: Where it computes; default: the first accelerator, or the CPU.
 
     Raises:
-        FileNotFoundError: There is no such checkpoint; an address is none, nothing is downloaded.
+        FileNotFoundError: There is no such checkpoint; nothing is downloaded.
         UnpicklingError: The checkpoint holds what only executing it would load.
     """
     if not Path(checkpoint).is_file():

@@ -39,6 +39,13 @@ def find_browser() -> str | None:
     return os.environ.get('VILD_BROWSER') or next(filter(None, map(shutil.which, names)), None)
 
 
+def _missing_onnx() -> str:
+    for package in ('onnx', 'onnxruntime'):
+        if find_spec(package) is None:
+            return f'{package} is not installed; pip install -e ".[onnx]"'
+    return ''
+
+
 def _missing_browser() -> str:
     for package in ('gradio', 'playwright'):
         if find_spec(package) is None:
@@ -53,6 +60,7 @@ def _missing_browser() -> str:
 REQUIREMENTS = {
     'browser': _missing_browser,
     'gpu': _missing_gpu,
+    'onnx': _missing_onnx,
     'weights': lambda: _missing_path('VILD_CLIP_WEIGHTS', "OpenAI's CLIP ViT-B/32, a file"),
     'dataset': lambda: _missing_path('VILD_LVIS_DIR', 'the folder of LVIS v1'),
     'parity': lambda: _missing_path('VILD_PARITY_DIR', "the folder with the authors' numbers"),

@@ -6,8 +6,11 @@ from typing import Literal
 
 import numpy as np
 import pytest
+from mmdet.registry import DATASETS, METRICS, MODELS, TRANSFORMS
+from mmdet.utils import OptConfigType
 from mmengine.config import ConfigDict
 
+import mmdet_vild  # noqa: F401
 from mmdet_vild.options import Count, Fraction, NotNegative, Positive, checked_options
 
 
@@ -81,3 +84,45 @@ def test_is_seen_through():
         Component(typo=1)
     with pytest.raises(ValueError, match='positive of Child must be'):
         type('Child', (Component,), {})('x')
+
+
+class Parent:
+    """As one of mmdet, with a default that is not of its kind, and an object."""
+
+    def __init__(
+        self, flag: bool = False, count: int = None, odd: int = True, cfg: OptConfigType = None
+    ) -> None:
+        self.given = (flag, count, odd, cfg)
+
+
+@checked_options
+class Inheriting(Parent):
+    def __init__(self, own: bool = True, **kwargs) -> None:
+        super().__init__(**kwargs)
+
+
+def test_options_of_parents():
+    for name, value in (('flag', 'no'), ('count', 'a')):
+        with pytest.raises(ValueError, match=f'^{name} of Inheriting must be '):
+            Inheriting(**{name: value})
+    module = object()
+    given = dict(flag=True, count=None, odd=False, cfg=module)
+    assert Inheriting(**given).given == tuple(given.values())
+    with pytest.raises(TypeError, match='typo'):
+        Inheriting(typo=1)
+
+
+@pytest.mark.parametrize(
+    ('registry', 'wrong', 'options'),
+    [
+        (DATASETS, 'test_mode', dict(type='OpenVocabularyCocoDataset', test_mode='no')),
+        (METRICS, 'format_only', dict(type='FastLVISMetric', format_only='no')),
+        (MODELS, 'num_convs', dict(type='TFRPNHead', num_convs='2', norm_cfg={})),
+        (TRANSFORMS, 'to_float32', dict(type='LoadImageOrSkip', to_float32='no')),
+        (TRANSFORMS, 'meta_keys', dict(type='PackViLDInputs', meta_keys='img_id')),
+        (TRANSFORMS, 'keep_ratio', dict(type='TFResize', keep_ratio='maybe')),
+    ],
+)
+def test_registered(registry, wrong, options):
+    with pytest.raises(ValueError, match=f'{wrong} of {options["type"]} must be '):
+        registry.build(options)

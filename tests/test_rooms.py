@@ -1,4 +1,4 @@
-"""A room imports only from rooms below it; see docs/how_it_works.md."""
+"""A room imports only from rooms below it, and its tests are where its name says."""
 
 import ast
 from pathlib import Path
@@ -51,3 +51,13 @@ def test_only_the_teacher_imports_open_clip():
 
 def test_every_room_is_on_a_floor():
     assert {path.relative_to(PACKAGE).parts[0] for path in FILES} == set(ROOMS)
+
+
+def test_tests_have_the_names_of_what_they_test():
+    """But for one of all patches, with MMDetection's own tools."""
+    tests = Path(__file__).parent
+    files = [path.relative_to(tests) for room in ROOMS for path in tests.glob(f'{room}/**/test_*')]
+    assert len(files) > 50
+    tested = {path.with_name(path.name.removeprefix('test_')) for path in files}
+    found = {path.relative_to(PACKAGE) for path in FILES}
+    assert tested - found == {Path('compat/stock_tools.py')}

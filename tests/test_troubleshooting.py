@@ -87,26 +87,3 @@ def test_an_entry_says_enough_to_be_found() -> None:
         lengths = [len(words(text)) for text in said if matches(entry, text)]
         assert len(words(entry)) >= min(15, *lengths, 15), entry
     assert len(explained) == len(set(explained))
-
-
-def test_messages_are_found() -> None:
-    """Of every kind; names and other values are gaps."""
-    source = """
-raise ValueError(f'found {a.b("text")!r}, ' 'expected a whole ' + 'number')
-raise BlockingIOError(errno.EAGAIN, 'somebody is writing', str(path)) from error
-logger.warning('%d images are missing in %s', a, b)
-parser.error('--out must end in .pth')
-sys.exit(f'error: {error}')
-raise KeyError(key)
-raise
-"""
-    assert [text for _, text in messages(source)] == [
-        'found …, expected a whole number',
-        'somebody is writing',
-        '… images are missing in …',
-        '--out must end in .pth',
-    ]
-    assert matches('found …, expected … number', 'found …, expected a whole number')
-    assert matches('found …, expected …', 'found …, expected a whole number')
-    assert not matches('expected … number', 'found …, expected a whole number')
-    assert not matches('found …, expected', 'found …, expected a whole number')

@@ -8,8 +8,8 @@
 ``verify`` reads every record and exits with status 1 if anything is damaged: delete the file that
 it names, and run the extraction again, which computes what was in it. ``merge`` writes all shards
 into one file. ``export`` writes one ``.npz`` an image, with ``boxes``, ``scores``, ``embeddings``,
-``weights`` and ``image_size``. All but ``show`` are refused while an extraction writes to a file
-that they read, and it while they run.
+``weights``, ``annotated`` and ``image_size``. All but ``show`` are refused while an extraction
+writes to a file that they read, and it while they run.
 """
 
 import argparse

@@ -48,6 +48,13 @@ def main() -> None:
     parser.add_argument('--pretrained', required=True, help='an open_clip tag or a weights file')
     parser.add_argument('--model-config', help='a JSON config of the model, if it is your own')
     parser.add_argument('--out', required=True, help='the .npz file to write')
+    parser.add_argument(
+        '--template',
+        action='append',
+        metavar='PROMPT',
+        help='a prompt, such as "a photo of {}", or "{}" for bare names; may be given several '
+        "times (default: ViLD's prompts)",
+    )
     parser.add_argument('--device', default='cpu')
     args = parser.parse_args()
 
@@ -73,11 +80,12 @@ def main() -> None:
         )
     except ConnectionError as error:
         sys.exit(f'{parser.prog}: {error}')
-    text = teacher.encode_categories(categories)
+    templates = args.template or VILD_TEMPLATES
+    text = teacher.encode_categories(categories, templates)
     text.save(args.out)
     print(
         f'{args.out}: {len(text.names)} categories ({int(text.novel.sum())} novel), '
-        f'{text.embed_dims} wide, {len(VILD_TEMPLATES)} prompts a name, by {text.teacher}'
+        f'{text.embed_dims} wide, {len(templates)} prompts a name, by {text.teacher}'
     )
 
 

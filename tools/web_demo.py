@@ -1,7 +1,7 @@
 """A page in which visitors detect their own words in their own pictures.
 
-    python tools/web_demo.py work_dirs/mini_lvis/vild/vild_r18-mini_fpn_mini-lvis.py \\
-        work_dirs/mini_lvis/vild/iter_600.pth --examples data/mini_lvis/val2017/000000002686.jpg
+    python tools/web_demo.py work_dirs/mini_lvis/vild/vild_lite0_fpn_mini-lvis.py \\
+        work_dirs/mini_lvis/vild/iter_700.pth --examples data/mini_lvis/val2017/000000002686.jpg
 
 It needs Gradio: pip install -e ".[web]". Nothing leaves the machine it runs on, and it works
 without a network. Pictures are deleted when it ends, or an hour after they were uploaded.
@@ -57,6 +57,8 @@ KEEP, LOOK = 3600, 600
 OTHERS, NEAREST, EXPLAINED, SUGGESTED = 2, 3, 5, 4
 #: A longer list of the words that it knows is folded.
 MAX_SHOWN = 100
+#: What a picture in place of a word is called.
+EXAMPLE = 'your example'
 #: Of scores, in percent, before a visitor moves it.
 THRESHOLD = 30
 #: An answer of nothing.
@@ -137,7 +139,7 @@ class WordDetector:
         return [STAR * bool(novel) + name for name, novel in zip(own.names, own.novel, strict=True)]
 
     def __call__(
-        self, file: str | None, text: str, threshold: float
+        self, file: str | None, text: str, threshold: float, example: str | None = None
     ) -> tuple[np.ndarray, InstanceData, list[str]]:
         """Detect words in a picture.
 
@@ -145,6 +147,7 @@ class WordDetector:
             file: A picture.
             text: Words, see :func:`read_words`; without any, those of the vocabulary.
             threshold: Detections with a lower score, in percent, are left out.
+            example: A picture of something to look for, too.
 
         Returns:
             The picture with the detections, (H, W, 3) RGB, enlarged if it is small; the detections,
@@ -157,6 +160,8 @@ class WordDetector:
         """
         picture = read_picture(file)
         words = read_words(text)
+        if example is not None:
+            words = [*(words or ()), dict(name=EXAMPLE, examples=[read_picture(example)])]
         if not isinstance(threshold, int | float) or not 0 <= threshold <= 100:
             raise ValueError(f'the score is a number from 0 to 100, found {threshold!r}')
         for word in words or ():  # each in a turn of its own: a hundred take minutes on a CPU
@@ -167,7 +172,7 @@ class WordDetector:
         return self._turns.submit(function, *args).result()
 
     def _answer(
-        self, picture: np.ndarray, words: list[str] | None, threshold: float
+        self, picture: np.ndarray, words: list[str | dict] | None, threshold: float
     ) -> tuple[np.ndarray, InstanceData, list[str]]:
         sample = self.find(picture, words)
         everything = sample.pred_instances
@@ -186,13 +191,13 @@ class WordDetector:
         notes = [
             f'“{word}” was looked for as one word: for two, write a comma between them.'
             for word in words or ()
-            if re.search(r'[^\W\d]\.[^\W\d]', word)
+            if isinstance(word, str) and re.search(r'[^\W\d]\.[^\W\d]', word)
         ]
         if not len(found):
             notes += self._why_nothing(words, everything)
         return drawn, found, notes
 
-    def find(self, picture: np.ndarray, words: list[str] | None) -> DetDataSample:
+    def find(self, picture: np.ndarray, words: list[str | dict] | None) -> DetDataSample:
         """What :func:`inference_detector` finds; of detections at the same place the surest."""
         sample = inference_detector(
             self.model, picture, text_prompt=words, custom_entities=True
@@ -200,12 +205,13 @@ class WordDetector:
         sample.pred_instances = surest(sample.pred_instances, self.visualizer.max_iou)
         return sample
 
-    def _why_nothing(self, words: list[str] | None, everything: InstanceData) -> list[str]:
+    def _why_nothing(self, words: list[str | dict] | None, everything: InstanceData) -> list[str]:
         """What was looked for, what would be found with a lower score, and words like those."""
         if words is None:
             lines = [f'Looked for the {len(self.names)} words that it knows.']
         else:
-            named = ', '.join(f'“{word}”' for word in words)
+            names = (word if isinstance(word, str) else word['name'] for word in words)
+            named = ', '.join(f'“{name}”' for name in names)
             lines = [f'Looked for {len(words)} word{"s"[: len(words) > 1]}: {named}.']
         if len(everything):
             best = everything[:1]
@@ -294,13 +300,14 @@ def table(found: InstanceData) -> str:
     )
 
 
-def answer(detector: WordDetector, file: str | None, text: str, threshold: float) -> tuple:
+def answer(detector: WordDetector, *question) -> tuple:
     """What the page shows: a message, the picture with its detections, and their table.
 
-    Whatever goes wrong, nothing is left of an earlier answer, and no stack trace is shown.
+    The question is what a :class:`WordDetector` is called with. Whatever goes wrong, nothing is
+    left of an earlier answer, and no stack trace is shown.
     """
     try:
-        drawn, found, notes = detector(file, text, threshold)
+        drawn, found, notes = detector(*question)
     except ValueError as error:
         return (message(str(error), kind='error'), *EMPTY[1:])
     except Exception:
@@ -308,7 +315,7 @@ def answer(detector: WordDetector, file: str | None, text: str, threshold: float
         said = message('this did not work; the log of the server says why', kind='error')
         return (said, *EMPTY[1:])
     if not len(found):
-        said = message(f'nothing found with a score of {threshold}% or more', *notes)
+        said = message(f'nothing found with a score of {question[2]}% or more', *notes)
         return said, drawn, ''
     novel = int(found.novel.sum())
     return message(f'{len(found)} found, {novel} of them novel', *notes), drawn, table(found)
@@ -365,14 +372,16 @@ def make_page(detector: WordDetector, examples: Sequence[tuple[str, str]]) -> gr
     names = detector.names
     novel = sum(name.startswith(STAR) for name in names)
 
-    def detect(picture: dict | None, text: str, threshold: float) -> tuple:
-        return answer(detector, picture and picture['path'], text, threshold)
+    def detect(picture: dict | None, text: str, threshold: float, example: dict | None) -> tuple:
+        paths = [file and file['path'] for file in (picture, example)]
+        return answer(detector, paths[0], text, threshold, paths[1])
 
     with Page(title='Detect your own words', delete_cache=(LOOK, KEEP)) as page:
         gr.Markdown(
             '# Detect your own words\n'
-            f'It knows {len(names)} words, {novel} of them novel ({STAR.strip()}): learned from no '
-            'annotation. It looks for any other, too; best for things like those that it knows.'
+            f'It knows {len(names)} words. Of {novel} of them ({STAR.strip()}) it was never shown '
+            'a box, a mask or a label. It looks for any other, too; best for things like those '
+            'that it knows.'
         )
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
@@ -388,6 +397,13 @@ def make_page(detector: WordDetector, examples: Sequence[tuple[str, str]]) -> gr
                     info=f'Commas between words. Empty: the {len(names)} that it knows.',
                     placeholder=', '.join(sorted(names, reverse=True)[:3]),  # novel ones first
                     elem_id='words',
+                )
+                example = gr.Image(
+                    label='Or a picture of it, cut out closely',
+                    type='filepath',
+                    sources=['upload', 'clipboard'],
+                    height=120,
+                    elem_id='example',
                 )
                 threshold = gr.Slider(
                     *(0, 100, THRESHOLD),
@@ -412,7 +428,7 @@ def make_page(detector: WordDetector, examples: Sequence[tuple[str, str]]) -> gr
                 found = gr.HTML(elem_id='found')
         with gr.Accordion(f'The {len(names)} words that it knows', open=len(names) <= MAX_SHOWN):
             gr.HTML(what_it_knows(names))
-        asked = [picture, words, threshold]
+        asked = [picture, words, threshold, example]
         results = [said, drawn, found]
         # The path of a file, which Gradio has not checked if a request calls it otherwise.
         raw = dict(inputs=asked, outputs=results, preprocess=False, concurrency_limit=MAX_VISITORS)

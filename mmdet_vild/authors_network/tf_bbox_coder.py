@@ -7,8 +7,11 @@ from mmdet.models.task_modules.coders import LegacyDeltaXYWHBBoxCoder
 from mmdet.registry import TASK_UTILS
 from torch import Tensor
 
+from mmdet_vild.options import checked_options
+
 
 @TASK_UTILS.register_module()
+@checked_options
 class TFDeltaXYWHBBoxCoder(LegacyDeltaXYWHBBoxCoder):
     """Boxes whose width is ``x2 - x1 + 1``, decoded back to ``x2 = x1 + width - 1``.
 
@@ -22,26 +25,20 @@ class TFDeltaXYWHBBoxCoder(LegacyDeltaXYWHBBoxCoder):
         max_shape: tuple[int, int] | None = None,
         wh_ratio_clip: float = 16 / 1000,
     ) -> Tensor:
-        """As :meth:`mmdet.models.task_modules.coders.LegacyDeltaXYWHBBoxCoder.decode`.
+        """Boxes (n, 4), ``x1, y1, x2, y2``, moved by deltas (n, 4), ``dx, dy, dw, dh``.
 
-        Args:
-            bboxes: (n, 4) boxes, ``x1, y1, x2, y2``.
-            pred_bboxes: (n, 4) deltas, ``dx, dy, dw, dh``.
-            max_shape: (height, width); the result is clipped to ``width - 1, height - 1``.
-            wh_ratio_clip: 1 / the largest growth of the width or height.
-
-        Returns:
-            (n, 4) boxes.
+        With a ``max_shape``, (height, width), they are clipped to ``width - 1, height - 1``. No
+        side grows to more than 1 / ``wh_ratio_clip`` of its length.
         """
-        deltas = pred_bboxes * pred_bboxes.new_tensor(self.stds) + pred_bboxes.new_tensor(
-            self.means
-        )
+        # Column by column: a tensor of these numbers would be brought to a GPU each time.
+        columns = zip(pred_bboxes.unbind(1), self.stds, self.means, strict=True)
+        deltas = torch.stack([column * std + mean for column, std, mean in columns], dim=1)
         size = bboxes[:, 2:] - bboxes[:, :2] + 1
         centre = bboxes[:, :2] + (0.5 + deltas[:, :2]) * size
         size = size * deltas[:, 2:].clamp(max=-math.log(wh_ratio_clip)).exp()
         boxes = torch.cat([centre - 0.5 * size, centre + 0.5 * size - 1], dim=1)
         if max_shape is not None:
             height, width = max_shape[:2]
-            limit = boxes.new_tensor([width - 1, height - 1] * 2)
-            boxes = torch.minimum(boxes.clamp(min=0), limit)
+            columns = zip(boxes.unbind(1), (width - 1, height - 1) * 2, strict=True)
+            boxes = torch.stack([column.clamp(0, most) for column, most in columns], dim=1)
         return boxes

@@ -5,8 +5,11 @@ from mmdet.models.necks import FPN
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
+from mmdet_vild.options import checked_options
+
 
 @MODELS.register_module()
+@checked_options
 class TFFPN(FPN):
     """mmdet's FPN with a norm after every output, the extra level made of P5 before its norm.
 

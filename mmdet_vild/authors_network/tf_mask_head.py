@@ -5,8 +5,11 @@ from mmdet.models.roi_heads.mask_heads import FCNMaskHead
 from mmdet.registry import MODELS
 from torch import nn
 
+from mmdet_vild.options import checked_options
+
 
 @MODELS.register_module()
+@checked_options
 class TFFCNMaskHead(FCNMaskHead):
     """mmdet's mask head with a norm after the deconvolution too.
 

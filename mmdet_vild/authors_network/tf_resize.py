@@ -4,18 +4,14 @@ import numpy as np
 from mmdet.datasets.transforms import Resize
 from mmdet.registry import TRANSFORMS
 
+from mmdet_vild.options import checked_options
+
 
 def legacy_bilinear(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """TensorFlow 1's ``tf.image.resize_images``: pixel i of the result is at i times the scale.
 
-    Others put it at (i + 0.5) times the scale - 0.5. Nothing is smoothed before shrinking.
-
-    Args:
-        image: (h, w, c).
-        shape: Height and width of the result.
-
-    Returns:
-        (*shape, c) float32.
+    Others put it at (i + 0.5) times the scale - 0.5. Nothing is smoothed before shrinking. An image
+    (h, w, c) becomes (*shape, c) float32.
     """
     image = image.astype(np.float32)
     for axis, count in enumerate(shape):
@@ -29,6 +25,7 @@ def legacy_bilinear(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 @TRANSFORMS.register_module()
+@checked_options
 class TFResize(Resize):
     """mmdet's ``Resize``, with :func:`legacy_bilinear` for images.
 

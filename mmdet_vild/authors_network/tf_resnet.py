@@ -5,17 +5,11 @@ from mmdet.models.backbones import ResNet
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
+from mmdet_vild.options import checked_options
+
 
 class SameMaxPool2d(nn.MaxPool2d):
-    """Max pooling that pads as TensorFlow's ``'SAME'``: what is odd goes to the bottom and right.
-
-    Args:
-        kernel_size: In both directions.
-        stride: In both directions.
-    """
-
-    def __init__(self, kernel_size: int, stride: int) -> None:
-        super().__init__(kernel_size, stride)
+    """Max pooling that pads as TensorFlow's ``'SAME'``, the odd pixel at the bottom and right."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, c, h, w) to (n, c, ceil(h / stride), ceil(w / stride))."""
@@ -28,15 +22,12 @@ class SameMaxPool2d(nn.MaxPool2d):
 
 
 @MODELS.register_module()
+@checked_options
 class TFResNet(ResNet):
     """mmdet's ResNet, with the max pooling padded as TensorFlow's ``'SAME'``.
 
     The convs are padded symmetrically there too, and the stride is on the 3x3 conv, as with
     mmdet's ``style='pytorch'``.
-
-    Args:
-        *args: As :class:`mmdet.models.backbones.ResNet`.
-        **kwargs: As :class:`mmdet.models.backbones.ResNet`.
     """
 
     def _make_stem_layer(self, in_channels: int, stem_channels: int) -> None:

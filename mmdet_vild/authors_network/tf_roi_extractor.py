@@ -7,6 +7,8 @@ from mmdet.registry import MODELS
 from mmdet.utils import ConfigType
 from torch import Tensor, nn
 
+from mmdet_vild.options import checked_options
+
 
 class UnshiftedRoIAlign(RoIAlign):
     """RoIAlign whose feature at (i, j) lies at the coordinates i, j, not i + 0.5, j + 0.5.
@@ -23,6 +25,7 @@ class UnshiftedRoIAlign(RoIAlign):
 
 
 @MODELS.register_module()
+@checked_options
 class TFRoIExtractor(SingleRoIExtractor):
     """mmdet's extractor, with the authors' bilinear sampling.
 

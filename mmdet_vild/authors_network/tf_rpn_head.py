@@ -9,8 +9,11 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
+from mmdet_vild.options import checked_options
+
 
 @MODELS.register_module()
+@checked_options
 class TFRPNHead(RPNHead):
     """mmdet's RPN head, each of its convs followed by a norm of its own for every level.
 
@@ -35,9 +38,7 @@ class TFRPNHead(RPNHead):
             nn.Conv2d(*pair, 3, padding=1) for pair in zip(widths[:-1], widths[1:], strict=True)
         )
         self.rpn_norms = nn.ModuleList(
-            nn.ModuleList(
-                build_norm_layer(self.norm_cfg, self.feat_channels)[1] for _ in self.rpn_conv
-            )
+            nn.ModuleList(build_norm_layer(self.norm_cfg, width)[1] for width in widths[1:])
             for _ in self.prior_generator.strides
         )
 
@@ -46,28 +47,20 @@ class TFRPNHead(RPNHead):
     ) -> InstanceData:
         found = super()._bbox_post_process(results, cfg, *args, **kwargs)
         missing = 0 if self.training else cfg.max_per_img - len(found)
-        if missing <= 0:
-            return found
-        return InstanceData(
-            bboxes=pad(found.bboxes, (0, 0, 0, missing)),
-            scores=pad(found.scores, (0, missing)),
-            labels=pad(found.labels.long(), (0, missing)),
-        )
+        if missing > 0:
+            found = InstanceData(
+                bboxes=pad(found.bboxes, (0, 0, 0, missing)),
+                scores=pad(found.scores, (0, missing)),
+                labels=pad(found.labels.long(), (0, missing)),
+            )
+        return found
 
     def forward(self, x: tuple[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """As :meth:`mmdet.models.dense_heads.AnchorHead.forward`."""
         return multi_apply(self.forward_single, x, self.rpn_norms)
 
     def forward_single(self, x: Tensor, norms: nn.ModuleList) -> tuple[Tensor, Tensor]:
-        """Scores and boxes of a level.
-
-        Args:
-            x: (n, in_channels, h, w).
-            norms: The norms of that level, one a conv.
-
-        Returns:
-            Objectness logits (n, anchors, h, w) and box deltas (n, anchors * 4, h, w).
-        """
+        """Objectness logits (n, anchors, h, w) and box deltas (n, anchors * 4, h, w) of a level."""
         for conv, norm in zip(self.rpn_conv, norms, strict=True):
             x = relu(norm(conv(x)))
         return self.rpn_cls(x), self.rpn_reg(x)

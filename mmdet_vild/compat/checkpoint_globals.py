@@ -1,11 +1,10 @@
 """Let torch load the checkpoints that MMEngine saves, and unpickle nothing else.
 
-For: every mmengine of both families. A checkpoint holds MMEngine's message hub, whose log
-buffers pickle NumPy arrays and scalars. mmengine 0.10.7 leaves all to ``torch.load``, which since
-torch 2.6 allows only tensors and plain containers, so that a checkpoint could be neither tested
-nor resumed from. OneDL's mmengine allows ``getattr`` of anything, and loads what torch refuses once
-more with ``weights_only=False``, which executes whatever is in the file. Here what MMEngine pickles
-is put on torch's list of safe globals, and torch has the last word in both families.
+For: every mmengine of both families. A checkpoint holds MMEngine's message hub, whose log buffers
+pickle NumPy arrays and scalars. torch >= 2.6 allows only tensors and plain containers, and mmengine
+0.10.7 neither tests nor resumes from it. OneDL's mmengine allows ``getattr`` of anything, and loads
+what torch refuses once more with ``weights_only=False``, which executes whatever is in the file.
+Here what MMEngine pickles is put on torch's list of safe globals, and torch has the last word.
 """
 
 from pickle import UnpicklingError
@@ -16,29 +15,15 @@ from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.runner import checkpoint
 
 
-def history_buffer_method(owner: type, name: str) -> object:
-    """Stand in for ``getattr``, which pickles a ``HistoryBuffer``'s statistics methods.
-
-    Args:
-        owner: Must be ``HistoryBuffer``.
-        name: Name of a public method.
-
-    Returns:
-        object: The method.
-
-    Raises:
-        UnpicklingError: If the checkpoint asks for an attribute of anything else.
-    """
-    if owner is not HistoryBuffer or name.startswith('_'):
-        raise UnpicklingError(
-            f'The checkpoint reads attribute {name!r} of {owner!r}; only public methods of '
-            'HistoryBuffer are allowed. Do not load it unless you trust its source.'
-        )
-    return getattr(owner, name)
+def apply() -> None:
+    """Extend torch's list of safe globals, and let nothing go around it."""
+    torch.serialization.add_safe_globals(safe_globals())
+    if hasattr(checkpoint, '_safe_torch_load'):  # OneDL's
+        checkpoint._safe_torch_load = torch.load
 
 
 def safe_globals() -> list:
-    """Return what a message hub pickles, in the form of ``add_safe_globals``."""
+    """What a message hub pickles, in the form of ``add_safe_globals``."""
     multiarray = np.core.multiarray if np.__version__.startswith('1.') else np._core.multiarray
     # A checkpoint calls these by the module that the NumPy which saved it keeps them in.
     functions = [
@@ -52,8 +37,15 @@ def safe_globals() -> list:
     return [HistoryBuffer, getter, slice, np.ndarray, np.dtype, *dtypes, *functions]
 
 
-def apply() -> None:
-    """Extend torch's list of safe globals, and let nothing go around it."""
-    torch.serialization.add_safe_globals(safe_globals())
-    if hasattr(checkpoint, '_safe_torch_load'):  # OneDL's
-        checkpoint._safe_torch_load = torch.load
+def history_buffer_method(owner: type, name: str) -> object:
+    """In place of ``getattr``, which pickles a ``HistoryBuffer``'s statistics methods.
+
+    Raises:
+        UnpicklingError: The checkpoint asks for an attribute of anything else.
+    """
+    if owner is not HistoryBuffer or name.startswith('_'):
+        raise UnpicklingError(
+            f'The checkpoint reads attribute {name!r} of {owner!r}; only public methods of '
+            'HistoryBuffer are allowed. Do not load it unless you trust its source.'
+        )
+    return getattr(owner, name)

@@ -1,18 +1,15 @@
 """Run distributed training and testing on CPU.
 
-For: every mmengine of both families, with a CUDA-built torch on a machine without an
-accelerator. MMEngine selects a CUDA device, started by torch's launcher or by Slurm, and names
-device ids to ``DistributedDataParallel``, even when the backend is gloo; both raise an error there.
-Nor does it end the process group, so that now and then a finished process aborts with
-"terminate called without an active exception": a thread of gloo frees a tensor while the
-interpreter is being torn down (https://github.com/pytorch/pytorch/pull/179291).
-The patches act only where no accelerator is found, and the first only for gloo.
+For: every mmengine of both families, with a CUDA-built torch on a machine without an accelerator.
+MMEngine selects a CUDA device, started by torch's launcher or by Slurm, and names device ids to
+``DistributedDataParallel``, even when the backend is gloo; both raise an error there. Nor does it
+end the process group, so that now and then a finished process aborts with "terminate called without
+an active exception" (https://github.com/pytorch/pytorch/pull/179291). The patches act only where no
+accelerator is found, and the first only for gloo.
 """
 
 import atexit
-import functools
 import gc
-from collections.abc import Callable
 
 import torch
 from mmengine.device import get_device
@@ -20,10 +17,28 @@ from mmengine.dist import utils as dist_utils
 from mmengine.model import MMDistributedDataParallel
 from torch import distributed as torch_dist
 
+from .wrapping import wrap
 
-def needed() -> bool:
-    """Return whether this machine has no accelerator, and is not patched yet."""
-    return get_device() == 'cpu' and not hasattr(dist_utils._init_dist_pytorch, '__wrapped__')
+
+def apply() -> None:
+    """Patch MMEngine's starts of gloo and its model wrapper."""
+    if get_device() == 'cpu':
+        wrap(dist_utils, '_init_dist_pytorch', without_device)
+        wrap(dist_utils, '_init_dist_slurm', without_device)
+        wrap(MMDistributedDataParallel, '__init__', without_device_ids)
+
+
+def without_device(init_dist, backend, init_backend='torch', **kwargs) -> None:
+    """MMEngine's start of a launcher's processes, which selects no device for gloo."""
+    if backend != 'gloo' or init_backend != 'torch':
+        return init_dist(backend, init_backend=init_backend, **kwargs)
+    set_device = torch.cuda.set_device
+    torch.cuda.set_device = lambda device: None
+    try:
+        init_dist(backend, init_backend=init_backend, **kwargs)
+    finally:
+        torch.cuda.set_device = set_device
+    atexit.register(end_process_group)
 
 
 def end_process_group() -> None:
@@ -35,35 +50,7 @@ def end_process_group() -> None:
         torch_dist.destroy_process_group()
 
 
-def without_device(init_dist: Callable) -> Callable:
-    """MMEngine's start of a launcher's processes, which selects no device for gloo."""
-
-    @functools.wraps(init_dist)
-    def init_dist_without_device(backend, init_backend='torch', **kwargs):
-        if backend != 'gloo' or init_backend != 'torch':
-            return init_dist(backend, init_backend=init_backend, **kwargs)
-        set_device = torch.cuda.set_device
-        torch.cuda.set_device = lambda device: None
-        try:
-            init_dist(backend, init_backend=init_backend, **kwargs)
-        finally:
-            torch.cuda.set_device = set_device
-        atexit.register(end_process_group)
-
-    return init_dist_without_device
-
-
-def apply() -> None:
-    """Patch MMEngine's starts of gloo and its model wrapper, where it is needed."""
-    if not needed():
-        return
-    for name in ('_init_dist_pytorch', '_init_dist_slurm'):
-        setattr(dist_utils, name, without_device(getattr(dist_utils, name)))
-    init_wrapper = MMDistributedDataParallel.__init__
-
-    @functools.wraps(init_wrapper)
-    def init_wrapper_without_device_ids(self, module, *args, **kwargs):
-        kwargs.pop('device_ids', None)
-        init_wrapper(self, module, *args, **kwargs)
-
-    MMDistributedDataParallel.__init__ = init_wrapper_without_device_ids
+def without_device_ids(init, self, module, *args, **kwargs) -> None:
+    """``MMDistributedDataParallel``, whose module is on no device."""
+    kwargs.pop('device_ids', None)
+    init(self, module, *args, **kwargs)

@@ -1,8 +1,7 @@
-"""Let the LVIS evaluation run with a current NumPy.
+"""Let the LVIS evaluation run with a current NumPy, which is left alone.
 
-For: lvis 0.5.3 with NumPy >= 1.24. ``lvis.eval`` uses ``np.float``, which NumPy removed;
-evaluation crashes as soon as there are detections. The module gets its own ``np`` that
-still has the name. NumPy itself is left alone.
+For: lvis 0.5.3 with NumPy >= 1.24. ``lvis.eval`` uses ``np.float``, which NumPy removed; evaluation
+crashes as soon as there are detections. The module gets a ``np`` of its own that has the name.
 """
 
 from types import SimpleNamespace

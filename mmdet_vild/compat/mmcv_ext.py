@@ -1,17 +1,16 @@
 """Stand-in for ``mmcv._ext``, mmcv's compiled operators, made of torchvision's and PyTorch's.
 
-For: mmcv without compiled operators (see ``mmcv_ext_finder.py``, which loads this file
-under the name ``mmcv._ext``). A two-stage detector needs ``nms`` and ``roi_align`` only.
-torchvision's give bit-identical results (compared on CPU, forward and backward). On a GPU, where
-mmcv and mmdet have no way in PyTorch, multi-scale deformable attention (Mask2Former, Deformable
-DETR) and the sigmoid focal loss need an operator too. The signatures are those that ``mmcv/ops``
-calls. Every other operator can be looked up, as ``mmcv.ops`` does when it is imported, and raises
-an error when it is called.
+For: mmcv without compiled operators (see ``mmcv_ext_finder.py``, which loads this file under the
+name ``mmcv._ext``). A two-stage detector needs ``nms`` and ``roi_align``; torchvision's give
+bit-identical results. On a GPU, multi-scale deformable attention and the sigmoid focal loss need an
+operator too, and Soft-NMS, for which a config may ask, everywhere. Every other one can be looked
+up, as ``mmcv.ops`` does when it is imported, and raises an error when it is called. Names and order
+of arguments are those with which ``mmcv/ops`` calls.
 
 This file imports nothing of ``mmdet_vild``: it is loaded while mmdet is imported.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
@@ -22,17 +21,17 @@ from torch import Tensor
 
 
 def _how_to() -> str:
-    """Return how to get compiled operators for the installed family of packages."""
+    """How to get compiled operators for the installed family of packages."""
     try:
         old, mim, new = 'onedl-mmcv', 'onedl-mim', f'onedl-mmcv=={version("onedl-mmcv")}'
     except PackageNotFoundError:
         old, mim, new = 'mmcv mmcv-lite', 'openmim', f'mmcv=={mmcv.__version__}'
     return (
-        'Only nms, average roi_align, ms_deform_attn and sigmoid_focal_loss are available without '
-        'compiled operators, through torchvision and PyTorch. For the others install compiled '
-        f'mmcv: `pip uninstall {old}`, `pip install {mim}`, `mim install --no-build-isolation '
-        f'{new}`. It takes a wheel for your torch if there is one, and else compiles, which needs '
-        'a compiler. See docs/install.md.'
+        'Only nms, softnms, average roi_align, ms_deform_attn and sigmoid_focal_loss are available '
+        'without compiled operators, through torchvision and PyTorch. For the others install '
+        f'compiled mmcv: `pip uninstall {old}`, `pip install {mim}`, `mim install '
+        f'--no-build-isolation {new}`. It takes a wheel for your torch if there is one, and else '
+        'compiles, which needs a compiler. See docs/install.md.'
     )
 
 
@@ -48,169 +47,136 @@ def __getattr__(name: str) -> Callable[..., NoReturn]:
 
 
 def get_compiler_version() -> str:
-    """Return what ``mmcv.utils.collect_env`` reports as the compiler."""
+    """What ``mmcv.utils.collect_env`` reports as the compiler."""
     return 'none (torchvision operators, by mmdet_vild)'
 
 
-def get_compiling_cuda_version() -> str:
-    """Return what ``mmcv.utils.collect_env`` reports as the CUDA compiler."""
-    return 'none (torchvision operators, by mmdet_vild)'
+get_compiling_cuda_version = get_compiler_version
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """Return the indices of the kept boxes, in descending order of score.
+    """The indices (k,) of those of (n, 4) boxes that are kept, in descending order of score.
 
-    Args:
-        boxes: Shape (n, 4), (x1, y1, x2, y2).
-        scores: Shape (n,).
-        iou_threshold: Boxes overlapping a better one by more are dropped.
-        offset: 0, or 1 where a box from x1 to x2 is x2 - x1 + 1 wide.
-
-    Returns:
-        Tensor: Shape (k,), int64.
+    With ``offset`` 1 a box from x1 to x2 is x2 - x1 + 1 wide.
     """
     if offset:
         boxes = torch.cat((boxes[:, :2], boxes[:, 2:] + offset), dim=1)
     return torchvision.ops.nms(boxes, scores, iou_threshold)
 
 
-def roi_align_forward(
-    input: Tensor,
-    rois: Tensor,
-    output: Tensor,
-    argmax_y: Tensor,
-    argmax_x: Tensor,
-    aligned_height: int,
-    aligned_width: int,
-    spatial_scale: float,
-    sampling_ratio: int,
-    pool_mode: int,
-    aligned: bool,
-) -> None:
+def softnms(
+    boxes, scores, dets, iou_threshold: float, sigma: float, min_score: float, method: int, offset
+) -> Tensor:
+    """Soft-NMS of (n, 4) boxes on the CPU, where mmcv brings them (Bodla et al., 2017).
+
+    Writes the k boxes that are left and their lowered scores to ``dets`` (n, 5), as they are taken;
+    returns their indices (k,). A box of IoU o with one that is taken has its score times 0 from the
+    threshold on (``method`` 0), times 1 - o from there on (1), or times exp(-o^2 / sigma) (2), and
+    is left out where that is below ``min_score``.
+    """
+    scores, left, taken = scores.clone(), torch.arange(len(boxes)), []
+    areas = (boxes[:, 2:] - boxes[:, :2] + offset).prod(dim=1)
+    while len(left):
+        best = left[scores[left].argmax()]
+        dets[len(taken)] = torch.cat([boxes[best], scores[best, None]])
+        taken.append(best)
+        left = left[left != best]
+        start = torch.maximum(boxes[best, :2], boxes[left, :2])
+        end = torch.minimum(boxes[best, 2:], boxes[left, 2:])
+        shared = (end - start + offset).clamp(min=0).prod(dim=1)
+        overlaps = shared / (areas[best] + areas[left] - shared)
+        if method == 2:
+            factors = torch.exp(-(overlaps**2) / sigma)
+        else:
+            lowered = 1 - overlaps if method == 1 else 0.0
+            factors = torch.where(overlaps >= iou_threshold, lowered, 1.0)
+        scores[left] *= factors
+        left = left[scores[left] >= min_score]
+    return torch.stack(taken) if taken else left
+
+
+def roi_align_forward(input, rois, output, argmax_y, argmax_x, **how) -> None:
     """Pool ``input`` (n, c, h, w) over ``rois`` (r, 5) into ``output`` (r, c, ah, aw)."""
-    _require_average(pool_mode, 'roi_align_forward')
-    pooled = torch.ops.torchvision.roi_align(
-        _computable(input),
-        _computable(rois),
-        spatial_scale,
-        aligned_height,
-        aligned_width,
-        sampling_ratio,
-        aligned,
-    )
-    output.copy_(pooled)
+    scale, size, rest = _pooling('roi_align_forward', **how)
+    tensors = _computable(input), _computable(rois)
+    output.copy_(torch.ops.torchvision.roi_align(*tensors, scale, *size, *rest))
 
 
-def roi_align_backward(
-    grad_output: Tensor,
-    rois: Tensor,
-    argmax_y: Tensor,
-    argmax_x: Tensor,
-    grad_input: Tensor,
-    aligned_height: int,
-    aligned_width: int,
-    spatial_scale: float,
-    sampling_ratio: int,
-    pool_mode: int,
-    aligned: bool,
-) -> None:
+def roi_align_backward(grad_output, rois, argmax_y, argmax_x, grad_input, **how) -> None:
     """Write the gradient of :func:`roi_align_forward` to ``grad_input`` (n, c, h, w)."""
-    _require_average(pool_mode, 'roi_align_backward')
-    grad = torch.ops.torchvision._roi_align_backward(
-        _computable(grad_output),
-        _computable(rois),
-        spatial_scale,
-        aligned_height,
-        aligned_width,
-        *grad_input.shape,
-        sampling_ratio,
-        aligned,
-    )
-    grad_input.copy_(grad)
+    scale, size, rest = _pooling('roi_align_backward', **how)
+    tensors, shape = (_computable(grad_output), _computable(rois)), grad_input.shape
+    backward = torch.ops.torchvision._roi_align_backward
+    grad_input.copy_(backward(*tensors, scale, *size, *shape, *rest))
 
 
-def ms_deform_attn_forward(
-    value: Tensor,
-    value_spatial_shapes: Tensor,
-    value_level_start_index: Tensor,
-    sampling_locations: Tensor,
-    attention_weights: Tensor,
-    im2col_step: int,
-) -> Tensor:
-    """Attend to ``value`` (b, k, h, d): (b, q, h * d), by mmcv's own function for a CPU.
-
-    ``sampling_locations`` (b, q, h, l, p, 2) of 0 to 1, ``attention_weights`` (b, q, h, l, p).
-    """
-    from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
-
-    # A list, as the host would wait for a GPU's number by number.
-    shapes = value_spatial_shapes.tolist()
-    with torch.autocast(value.device.type, enabled=False):
-        return multi_scale_deformable_attn_pytorch(
-            value, shapes, sampling_locations.to(value), attention_weights.to(value)
-        )
-
-
-def ms_deform_attn_backward(
-    value: Tensor,
-    value_spatial_shapes: Tensor,
-    value_level_start_index: Tensor,
-    sampling_locations: Tensor,
-    attention_weights: Tensor,
-    grad_output: Tensor,
-    grad_value: Tensor,
-    grad_sampling_loc: Tensor,
-    grad_attn_weight: Tensor,
-    im2col_step: int,
-) -> None:
-    """Write the gradients of :func:`ms_deform_attn_forward` to the three before the last."""
-    inputs = [x.detach().requires_grad_() for x in (value, sampling_locations, attention_weights)]
-    with torch.enable_grad():
-        output = ms_deform_attn_forward(
-            inputs[0], value_spatial_shapes, value_level_start_index, *inputs[1:], im2col_step
-        )
-    gradients = torch.autograd.grad(output, inputs, grad_output.to(output))
-    for gradient, into in zip(
-        gradients, (grad_value, grad_sampling_loc, grad_attn_weight), strict=True
-    ):
-        into.copy_(gradient)
-
-
-def sigmoid_focal_loss_forward(
-    input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
-) -> None:
-    """Write the focal loss of logits ``input`` (n, c) to ``output`` (n, c).
-
-    ``target`` (n,) int64, c for background; ``weight`` (c,) of the classes, or empty.
-    """
-    output.copy_(_focal_loss(input, target, weight, gamma, alpha))
-
-
-def sigmoid_focal_loss_backward(
-    input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
-) -> None:
-    """Write the gradient of :func:`sigmoid_focal_loss_forward`'s sum to ``grad_input`` (n, c)."""
-    input = input.detach().requires_grad_()
-    with torch.enable_grad():
-        loss = _focal_loss(input, target, weight, gamma, alpha)
-    grad_input.copy_(torch.autograd.grad(loss, input, torch.ones_like(loss))[0])
-
-
-def _focal_loss(
-    input: Tensor, target: Tensor, weight: Tensor, gamma: float, alpha: float
-) -> Tensor:
-    one_hot = target[:, None] == torch.arange(input.size(1), device=input.device)
-    loss = torchvision.ops.sigmoid_focal_loss(input, one_hot.to(input), alpha, gamma)
-    return loss * weight[target][:, None] if weight.numel() else loss
-
-
-def _require_average(pool_mode: int, name: str) -> None:
+def _pooling(
+    name, aligned_height, aligned_width, spatial_scale, sampling_ratio, pool_mode, aligned
+) -> tuple:
+    """The scale, the size of a RoI and the rest, as torchvision takes them."""
     if pool_mode != 1:
         raise NotImplementedError(
             f"mmcv has no compiled operator {name!r} with pool_mode='max' here. {_how_to()}"
         )
+    return spatial_scale, (aligned_height, aligned_width), (sampling_ratio, aligned)
 
 
 def _computable(tensor: Tensor) -> Tensor:
     # torchvision has no bfloat16 kernel; mixed precision brings such tensors here.
     return tensor.float() if tensor.dtype is torch.bfloat16 else tensor
+
+
+def ms_deform_attn_forward(value, shapes, starts, places, weights, im2col_step) -> Tensor:
+    """Attend to ``value`` (b, k, h, d): (b, q, h * d), by mmcv's own function for a CPU.
+
+    ``places`` (b, q, h, l, p, 2) of 0 to 1 and ``weights`` (b, q, h, l, p), in l levels of the
+    ``shapes`` (l, 2).
+    """
+    from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch as attend
+
+    sizes = shapes.tolist()  # a list, as the host would wait for a GPU's number by number
+    with torch.autocast(value.device.type, enabled=False):
+        return attend(value, sizes, places.to(value), weights.to(value))
+
+
+def ms_deform_attn_backward(
+    value, shapes, starts, places, weights, grad_output, *gradients, im2col_step
+) -> None:
+    """Write the ``gradients`` of :func:`ms_deform_attn_forward` for value, places and weights."""
+
+    def attend(value, places, weights):
+        return ms_deform_attn_forward(value, shapes, starts, places, weights, im2col_step)
+
+    _write_gradients(attend, (value, places, weights), grad_output, gradients)
+
+
+def sigmoid_focal_loss_forward(input, target, weight, output, gamma, alpha) -> None:
+    """Write the focal loss of logits ``input`` (n, c) to ``output`` (n, c).
+
+    ``target`` (n,) int64, c for background; ``weight`` (c,) of the classes, or empty.
+    """
+    one_hot = target[:, None] == torch.arange(input.size(1), device=input.device)
+    loss = torchvision.ops.sigmoid_focal_loss(input, one_hot.to(input), alpha, gamma)
+    output.copy_(loss * weight[target][:, None] if weight.numel() else loss)
+
+
+def sigmoid_focal_loss_backward(input, target, weight, grad_input, gamma, alpha) -> None:
+    """Write the gradient of :func:`sigmoid_focal_loss_forward`'s sum to ``grad_input`` (n, c)."""
+
+    def loss(input):
+        output = torch.empty_like(input)
+        sigmoid_focal_loss_forward(input, target, weight, output, gamma, alpha)
+        return output
+
+    _write_gradients(loss, (input,), torch.ones_like(input), (grad_input,))
+
+
+def _write_gradients(
+    function: Callable, inputs: Sequence[Tensor], grad_output: Tensor, into: Sequence[Tensor]
+) -> None:
+    inputs = [each.detach().requires_grad_() for each in inputs]
+    with torch.enable_grad():
+        output = function(*inputs)
+    gradients = torch.autograd.grad(output, inputs, grad_output.to(output))
+    for place, gradient in zip(into, gradients, strict=True):
+        place.copy_(gradient)

@@ -3,15 +3,13 @@
 For: mmcv-lite 2.1.0, and mmcv wheels built without operators such as onedl-mmcv's.
 ``import mmcv.ops`` fails there with "No module named 'mmcv._ext'".
 
-The finder comes last on ``sys.meta_path``: it is asked only after Python found no
-compiled ``mmcv/_ext.*.so``, so compiled operators always win. It answers for no
-other name.
+The finder comes last on ``sys.meta_path``: it is asked only after Python found no compiled
+``mmcv/_ext.*.so``, so compiled operators always win. It answers for no other name.
 
-MMDetection's tools import ``mmcv.ops`` before they read a config, and so before
-``mmdet_vild`` is imported. Therefore the build (``build_backend/mmdet_vild_build.py``)
-also puts a copy of this file at the top level of the wheel, next to a ``.pth`` file that
-imports it when Python starts. It must stay free of imports from outside the
-standard library, and cheap.
+MMDetection's tools import ``mmcv.ops`` before they read a config, and so before ``mmdet_vild`` is
+imported. Therefore the build (``build_backend/mmdet_vild_build.py``) also puts a copy of this file
+at the top level of the wheel, next to a ``.pth`` file that imports it when Python starts. It must
+stay free of imports from outside the standard library, and cheap.
 """
 
 import sys
@@ -38,8 +36,7 @@ class MMCVExtFinder:
         return importlib.util.spec_from_file_location(fullname, file)
 
 
-def install() -> None:
+def apply() -> None:
     """Append the finder to ``sys.meta_path``, once a process."""
-    names = [getattr(finder, '__name__', None) for finder in sys.meta_path]
-    if MMCVExtFinder.__name__ not in names:
+    if all(getattr(f, '__name__', '') != MMCVExtFinder.__name__ for f in sys.meta_path):
         sys.meta_path.append(MMCVExtFinder)

@@ -6,39 +6,36 @@ upper 8 of the 16 bits in which sensors and X-ray devices keep 10, 12 or 14, and
 nearly black; here they are read by the bits that are used, and a warning says so.
 """
 
-import functools
 import warnings
 
 import numpy as np
+
+from .wrapping import wrap
 
 #: Pictures with brighter pixels than this, of 255, use all of their bits, or nearly.
 DARK = 64
 
 
 def apply() -> None:
-    """Patch mmcv, once."""
+    """Patch mmcv."""
     import mmcv
     from mmcv.image import geometric
 
-    if hasattr(mmcv.imfrombytes, '__wrapped__'):
-        return
-    mmcv.imfrombytes = with_all_bits(mmcv.imfrombytes)
-    geometric.rescale_size = mmcv.rescale_size = at_least_one_pixel(geometric.rescale_size)
+    wrap(mmcv, 'imfrombytes', with_all_bits)
+    wrap(geometric, 'rescale_size', at_least_one_pixel)
+    mmcv.rescale_size = geometric.rescale_size
 
 
-def at_least_one_pixel(rescale_size):
+def at_least_one_pixel(rescale_size, old_size, scale, return_scale=False) -> tuple:
     """``mmcv.rescale_size`` that never returns 0."""
-
-    @functools.wraps(rescale_size)
-    def wrapper(old_size, scale, return_scale=False):
-        size, factor = rescale_size(old_size, scale, return_scale=True)
-        size = tuple(max(side, 1) for side in size)
-        return (size, factor) if return_scale else size
-
-    return wrapper
+    size, factor = rescale_size(old_size, scale, return_scale=True)
+    size = tuple(max(side, 1) for side in size)
+    return (size, factor) if return_scale else size
 
 
-def with_all_bits(imfrombytes):
+def with_all_bits(
+    imfrombytes, content, flag='color', channel_order='bgr', backend=None
+) -> np.ndarray | None:
     """``mmcv.imfrombytes`` that reads pictures of 9 to 15 bits, as such."""
     import cv2
 
@@ -46,24 +43,19 @@ def with_all_bits(imfrombytes):
         'color': cv2.IMREAD_COLOR,
         'color_ignore_orientation': cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION,
     }
-
-    @functools.wraps(imfrombytes)
-    def wrapper(content, flag='color', channel_order='bgr', backend=None):
-        image = imfrombytes(content, flag, channel_order, backend)
-        if content[:2] == b'\xff\xd8' or flag not in flags:  # a JPEG has 8 bits
-            return image
-        if image is None or image.dtype != np.uint8 or image.max(initial=0) >= DARK:
-            return image
-        deep = cv2.imdecode(np.frombuffer(content, np.uint8), flags[flag] | cv2.IMREAD_ANYDEPTH)
-        if deep is None or deep.dtype != np.uint16 or not deep.any():
-            return image
-        bits = max(8, int(deep.max()).bit_length())
-        warnings.warn(
-            f'a picture of 16 bits a colour uses only {bits} of them, and is read as one of {bits} '
-            'bits; convert such pictures to 8 bits, all in the same way, if that is not meant',
-            stacklevel=2,
-        )
-        deep = (deep >> (bits - 8)).astype(np.uint8)
-        return deep if channel_order == 'bgr' else deep[..., ::-1]
-
-    return wrapper
+    image = imfrombytes(content, flag, channel_order, backend)
+    if content[:2] == b'\xff\xd8' or flag not in flags:  # a JPEG has 8 bits
+        return image
+    if image is None or image.dtype != np.uint8 or image.max(initial=0) >= DARK:
+        return image
+    deep = cv2.imdecode(np.frombuffer(content, np.uint8), flags[flag] | cv2.IMREAD_ANYDEPTH)
+    if deep is None or deep.dtype != np.uint16 or not deep.any():
+        return image
+    bits = max(8, int(deep.max()).bit_length())
+    warnings.warn(
+        f'a picture of 16 bits a colour uses only {bits} of them, and is read as one of {bits} '
+        'bits; convert such pictures to 8 bits, all in the same way, if that is not meant',
+        stacklevel=3,
+    )
+    deep = (deep >> (bits - 8)).astype(np.uint8)
+    return deep if channel_order == 'bgr' else deep[..., ::-1]

@@ -10,15 +10,20 @@ well when the thread ends that started the worker.)
 import os
 import threading
 import time
-from multiprocessing import current_process, util
+from multiprocessing import current_process, parent_process, util
 
 #: Seconds between two looks.
 INTERVAL = 2
 
 
 def end_with(parent: int) -> None:
-    """End this process, if it is daemonic, when it has another parent than the given one."""
-    while os.getppid() == parent:
+    """End this process, if it is daemonic, when it has another parent than the given one.
+
+    Or, of a fork server, which lives as long as its children, when who asked for it has ended.
+    """
+    asked_by = None
+    while os.getppid() == parent and (asked_by is None or asked_by.is_alive()):
+        asked_by = parent_process()  # None until it has unpickled what it shall do
         time.sleep(INTERVAL)
     if current_process().daemon:
         os._exit(1)

@@ -5,33 +5,30 @@ into ``results['homography_matrix']``, by which boxes from elsewhere, such as th
 follow the pixels. RandomAffine draws a matrix, and drops it.
 """
 
-import functools
-
 import numpy as np
+
+from .wrapping import wrap
 
 
 def apply() -> None:
-    """Patch RandomAffine, once."""
+    """Patch RandomAffine."""
     from mmdet.datasets.transforms import RandomAffine
 
-    if hasattr(RandomAffine.transform, '__wrapped__'):
-        return
-    transform = RandomAffine.transform
+    wrap(RandomAffine, 'transform', recording)
 
-    @functools.wraps(transform)
-    def recording(self, results: dict) -> dict | None:
-        drawn = []
-        draw = self._get_random_homography_matrix
-        self._get_random_homography_matrix = lambda *size: drawn.append(draw(*size)) or drawn[-1]
-        try:
-            results = transform(self, results)
-        finally:
-            del self._get_random_homography_matrix
-        if results is not None:
-            before = results.get('homography_matrix', np.eye(3, dtype=np.float32))
-            results['homography_matrix'] = drawn[0] @ before
-            # What is around the image in the new one is filled.
-            results['pad_shape'] = results['img_shape']
-        return results
 
-    RandomAffine.transform = recording
+def recording(transform, self, results: dict) -> dict | None:
+    """``RandomAffine.transform``, with the matrix."""
+    drawn = []
+    draw = self._get_random_homography_matrix
+    self._get_random_homography_matrix = lambda *size: drawn.append(draw(*size)) or drawn[-1]
+    try:
+        results = transform(self, results)
+    finally:
+        del self._get_random_homography_matrix
+    if results is not None:
+        before = results.get('homography_matrix', np.eye(3, dtype=np.float32))
+        results['homography_matrix'] = drawn[0] @ before
+        # What is around the image in the new one is filled.
+        results['pad_shape'] = results['img_shape']
+    return results

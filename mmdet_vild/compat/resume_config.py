@@ -6,22 +6,19 @@ checkpoint could execute anything. Here that entry is dropped when a runner load
 (``meta['cfg']``, which MMEngine writes, is text that a runner only passes on.)
 """
 
-import functools
-
 from mmengine.runner import Runner
+
+from .wrapping import wrap
 
 
 def apply() -> None:
-    """Patch the loading of checkpoints by MMEngine's runner, once."""
-    if hasattr(Runner.load_checkpoint, '__wrapped__'):
-        return
-    load = Runner.load_checkpoint
+    """Patch the loading of checkpoints by MMEngine's runner."""
+    wrap(Runner, 'load_checkpoint', without_config)
 
-    @functools.wraps(load)
-    def load_checkpoint(self, *args, **kwargs):
-        checkpoint = load(self, *args, **kwargs)
-        if isinstance(meta := checkpoint.get('meta'), dict):
-            meta.pop('config', None)
-        return checkpoint
 
-    Runner.load_checkpoint = load_checkpoint
+def without_config(load, self, *args, **kwargs) -> dict:
+    """``Runner.load_checkpoint``, without what it would execute."""
+    checkpoint = load(self, *args, **kwargs)
+    if isinstance(meta := checkpoint.get('meta'), dict):
+        meta.pop('config', None)
+    return checkpoint

@@ -1,8 +1,7 @@
 """Check that one supported family of packages is installed.
 
-``mmdet``, ``mmengine`` and ``mmcv`` come from OpenMMLab or from its maintained
-OneDL fork, under the same import names. ``setup.cfg`` cannot require either
-without overwriting the other, so a missing one is found here.
+``mmdet``, ``mmengine`` and ``mmcv`` come from OpenMMLab or from its maintained OneDL fork, under
+the same names. ``setup.cfg`` cannot require either without overwriting the other.
 """
 
 import importlib
@@ -24,17 +23,11 @@ _HOW_TO = (
 )
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    """Return the release numbers of a version: ``'2.1.0rc4'`` is ``(2, 1, 0)``."""
-    numbers = tuple(int(part) for part in re.match(r'\d+(?:\.\d+)*', version)[0].split('.'))
-    return (*numbers, 0, 0)[:3]
-
-
 def check_versions() -> None:
-    """Raise a clear error unless all packages are there in supported versions.
+    """Refuse to go on without all packages in supported versions.
 
     Raises:
-        ImportError: If a package is missing or has an unsupported version.
+        ImportError: A package is missing or has an unsupported version.
     """
     for name in ('torchvision', *SUPPORTED):
         if importlib.util.find_spec(name) is None:
@@ -47,8 +40,14 @@ def check_versions() -> None:
             )
 
 
+def _numbers(version: str) -> tuple[int, ...]:
+    """The release numbers of a version: ``'2.1.0rc4'`` is ``(2, 1, 0)``."""
+    numbers = tuple(int(part) for part in re.match(r'\d+(?:\.\d+)*', version)[0].split('.'))
+    return (*numbers, 0, 0)[:3]
+
+
 def _read_version(name: str) -> str:
-    """Return ``__version__`` of a package of either family."""
+    """``__version__`` of a package of either family."""
     try:
         return importlib.import_module(f'{name}.version').__version__
     except AssertionError as error:  # mmdet 3.3.0 checks mmengine and mmcv with asserts

@@ -4,23 +4,21 @@ import os
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
 
 import numpy as np
 
 #: Larger than any number of an annotation file, and exact as a float.
 LARGEST = 10**12
+#: Than any id, which may be made of the time or at random; an int64.
+LARGEST_ID = 10**18
 
 
 class Entries(list):
     """Images, categories or annotations of a file, looked at by columns, which is quick.
 
-    Args:
-        content: Of the file.
-        key: Where they are in it.
-        file: Its path, for errors.
-
     Raises:
-        ValueError: It is no list of objects; and so do the methods, where a field is wrong.
+        ValueError: They are no list of objects; and so do the methods, where a field is wrong.
     """
 
     def __init__(self, content: dict, key: str, file: str) -> None:
@@ -34,7 +32,9 @@ class Entries(list):
 
     def only(self, rows: np.ndarray) -> 'Entries':
         """Those of some rows."""
-        return Entries({self.key: [self[i] for i in rows.tolist()]}, self.key, self.file)
+        if len(rows) == len(self):
+            return self
+        return Entries({self.key: [self[row] for row in rows.tolist()]}, self.key, self.file)
 
     def name(self, row: int) -> str:
         """What to call one."""
@@ -47,30 +47,36 @@ class Entries(list):
         types: set[type],
         expected: str,
         sound: Callable[[list], Sequence] | None = None,
-        optional: bool = False,
+        default: object = None,
     ) -> list:
-        """Values of a field, of some types, for which a function is true.
+        """The values of a field, checked.
 
         Args:
             key: The field.
-            types: What it may be.
-            expected: That in words.
-            sound: Takes all values, which are of these types, and returns which are right.
-            optional: Whether an entry may do without it.
+            types: What a value may be.
+            expected: What it must be, in words.
+            sound: Takes all values and says which are right. Where it raises an error, it is asked
+                about one at a time.
+            default: The value where there is none; None if there must be one.
         """
-        entries = [entry for entry in self if key in entry] if optional else self
         try:
-            values = [entry[key] for entry in entries]
+            if default is None:
+                values = list(map(itemgetter(key), self))
+            else:
+                values = [entry.get(key, default) for entry in self]
         except KeyError:
             row = next(row for row, entry in enumerate(self) if key not in entry)
             raise ValueError(f'{self.name(row)} lacks the field {key!r}') from None
         if not set(map(type, values)) <= types:
-            sound = _of_types(types)
-        if sound and (wrong := np.flatnonzero(~np.asarray(sound(values), bool))).size:
-            row = next(row for row, entry in enumerate(self) if entry is entries[wrong[0]])
+            right = [type(value) in types for value in values]
+        elif sound:
+            right = _right(values, sound)
+        else:
+            return values
+        if (wrong := np.flatnonzero(~np.asarray(right, bool))).size:
             raise ValueError(
-                f'{self.name(row)} has the {key} {shown(self[row][key])}; expected {expected}. '
-                f'Correct the file, where {len(wrong):,} of {len(self):,} are wrong'
+                f'{self.name(wrong[0])} has the {key} {shown(values[wrong[0]])}; expected '
+                f'{expected}. Correct the file, where {len(wrong):,} of {len(self):,} are wrong'
             )
         return values
 
@@ -78,62 +84,57 @@ class Entries(list):
         self, key: str, expected: str, above: float = -LARGEST, most: float = LARGEST
     ) -> np.ndarray:
         """A field of numbers of a range, (n,)."""
-
-        def sound(values: list) -> Sequence:
-            if max(map(abs, values), default=0) > LARGEST:
-                return [abs(value) <= LARGEST for value in values]
-            return (floats(values) > above) & (floats(values) <= most)  # NaN is not
-
-        return floats(self.check(key, {int, float}, expected, sound))
+        return floats(self.check(key, {int, float}, expected, _within(above, most)))
 
     def flags(self, key: str) -> np.ndarray:
         """A field that is 0, 1 or left out, (n,) bool."""
-        types = {int, float, bool}
-        self.check(key, types, '0 or 1', lambda v: np.isin(floats(v), (0, 1)), optional=True)
-        return np.array([entry.get(key, 0) for entry in self], bool)
+
+        def sound(values: list) -> np.ndarray:
+            return np.isin(floats(values), (0, 1))
+
+        return np.array(self.check(key, {int, float, bool}, '0 or 1', sound, default=0), bool)
 
     def ids(self) -> dict:
         """Where each id is."""
         if self.key == 'categories':
-            self.check('id', {int}, 'a whole number')
+            ids = self.check('id', {int}, 'a whole number')
         else:
-            self._check_ids('id', self[0].get('id') if self else 0)
-        rows = {entry['id']: row for row, entry in enumerate(self)}
-        if len(rows) < len(self):
-            repeated, count = Counter(entry['id'] for entry in self).most_common(1)[0]
+            ids = self._ids('id', self[0].get('id') if self else 0)
+        rows = dict(zip(ids, range(len(ids)), strict=True))
+        if len(rows) < len(ids):
+            repeated, count = Counter(ids).most_common(1)[0]
             same = [entry for entry in self if entry['id'] == repeated]
             names = [e.get('file_name') or e.get('coco_url') or e.get('name') for e in same]
             named = f', {shown(names)}' if any(names) else ''
             raise ValueError(
                 f'{self.file} has {count} {self.key} of the id {shown(repeated)}{named}; give each '
-                f'an id of its own ({len(self) - len(rows):,} have one that is there already, as '
+                f'an id of its own ({len(ids) - len(rows):,} have one that is there already, as '
                 'when two files are merged that both count from 1)'
             )
         return rows
 
-    def refer(self, key: str, known: dict, of_none: int | None = None) -> np.ndarray:
-        """Rows, (n,), of the entries whose ids are in a field.
+    def refer(self, key: str, known: dict) -> np.ndarray:
+        """What ``known`` has for the ids in a field, (n,) whole numbers."""
+        values = self._ids(key, next(iter(known), 0))
+        found = list(map(known.get, values))
+        if None in found:
+            expected = 'one of the ids that are in the file'
+            self.check(key, {str, int, float}, expected, lambda v: [i in known for i in v])
+        return np.array(found, np.int64)
 
-        Args:
-            key: The field.
-            known: Rows of all ids.
-            of_none: An id that may lead nowhere; its row is -1.
-        """
-        self._check_ids(key, next(iter(known), 0))
-        allowed = {*known, of_none}
-        expected = f'one of the {len(known):,} ids that are in the file'
-        values = self.check(key, {str, int, float}, expected, lambda v: [i in allowed for i in v])
-        return np.array([known.get(value, -1) for value in values], np.int64)
-
-    def _check_ids(self, key: str, like: object) -> None:
+    def _ids(self, key: str, like: object) -> list:
+        """A field of ids: texts or numbers, as another one."""
         if isinstance(like, str):
-            self.check(key, {str}, 'a text, as the other ids')
-        else:
-            self.numbers(key, 'a number, as the other ids')
+            return self.check(key, {str}, 'a text, as the other ids')
+        sound = _within(-LARGEST_ID, LARGEST_ID)
+        return self.check(key, {int, float}, 'a number, as the other ids', sound)
 
 
-def floats(values: Iterable) -> np.ndarray:
+def floats(values: Iterable, types: set[type] | None = None) -> np.ndarray:
     """Numbers, (n,) float64; a TypeError or an OverflowError if one is something else."""
+    values = list(values)  # of an iterator it takes twice as long
+    if types and not set(map(type, values)) <= types:
+        raise TypeError
     return np.frombuffer(array('d', values))
 
 
@@ -152,5 +153,16 @@ def shown(value: object) -> str:
     return text if len(text) <= 100 else f'{text[:100]}...'
 
 
-def _of_types(types: set[type]) -> Callable[[list], list[bool]]:
-    return lambda values: [type(value) in types for value in values]
+def _within(above: float, most: float) -> Callable[[list], np.ndarray]:
+    def sound(values: list) -> np.ndarray:
+        numbers = floats(values)
+        return (numbers > above) & (numbers <= most)  # NaN is not
+
+    return sound
+
+
+def _right(values: list, sound: Callable[[list], Sequence]) -> Sequence:
+    try:
+        return sound(values)
+    except (OverflowError, TypeError, ValueError):
+        return [_right([value], sound)[0] for value in values] if len(values) > 1 else [False]

@@ -23,11 +23,8 @@ class CLIPCropEmbedding(BaseTransform):
     The boxes are projected once through everything that the pipeline did to the image, so put
     this right before packing.
 
-    Required Keys:
-
-    - img_id, img_path, ori_shape, img_shape
-    - homography_matrix (absent if nothing moved the image)
-    - instances, gt_bboxes, gt_bboxes_labels (optional; they reveal unrecorded transforms)
+    Required Keys: img_id, img_path, ori_shape, img_shape, and homography_matrix if anything moved
+    the image; instances, gt_bboxes and gt_bboxes_labels reveal unrecorded transforms.
 
     Added Keys:
 
@@ -41,12 +38,20 @@ class CLIPCropEmbedding(BaseTransform):
         store: Where the embeddings come from: an embedding store or its config, such as
             ``dict(type='EmbeddingStore', path='data/lvis/embeddings')``.
         max_proposals: At most this many rows an image (the authors': 300).
-        order: ``'score'`` takes the rows of highest objectness, ``'random'`` draws them.
+        order: ``'score'`` takes the rows of highest score, ``'random'`` draws them, anew each time
+            that the image is read.
+        subset: They are taken of the ``subset`` rows of highest score; None for all.
+        keep_annotated: Whether the rows of annotated boxes are kept beside the ``max_proposals``
+            and the ``subset``, and not among them.
         min_visible: Rows of which a smaller fraction than this is left in the image are dropped:
-            the teacher saw the whole region. 0 keeps whatever is left of a region, as the
-            authors do.
+            the teacher saw the whole region. 0 keeps whatever is left, as the authors do.
         allow_missing: Whether an image without a record in the store is one without regions, and
             not an error.
+
+    Raises:
+        FileNotFoundError, KeyError: Of an image: the store lacks it.
+        ValueError: Of an image: the record does not fit it, or a transform moved the pixels
+            without recording it.
     """
 
     def __init__(
@@ -56,41 +61,42 @@ class CLIPCropEmbedding(BaseTransform):
         order: Literal['score', 'random'] = 'score',
         min_visible: Fraction = 0.5,
         allow_missing: bool = False,
+        subset: Count | None = None,
+        keep_annotated: bool = False,
     ) -> None:
         self.store = TASK_UTILS.build(store) if isinstance(store, dict) else store
         self.max_proposals = max_proposals
         self.order = order
         self.min_visible = min_visible
         self.allow_missing = allow_missing
+        self.subset = subset
+        self.keep_annotated = keep_annotated
 
     def transform(self, results: dict) -> dict:
-        """Attach the embeddings.
-
-        Args:
-            results: Result dict of the data pipeline.
-
-        Returns:
-            The same dict with the added keys.
-
-        Raises:
-            FileNotFoundError, KeyError: The store lacks the image.
-            ValueError: The record does not fit the image, or a transform moved the pixels
-                without recording it.
-        """
+        """Attach the embeddings to the result dict of the data pipeline."""
         check_recorded_geometry(results)
         record = self._read(results)
-        matrix = results.get('homography_matrix')
-        projected = project_boxes(record.boxes, matrix)
+        projected = project_boxes(record.boxes, results.get('homography_matrix'))
         boxes = clip_boxes(projected, results['img_shape'][:2])
         keep = (boxes[:, 2:] - boxes[:, :2] >= MIN_SIZE).all(axis=1)
         keep &= box_areas(boxes) >= self.min_visible * box_areas(projected)
-        rows = self._choose(np.flatnonzero(keep), record.scores)
+        rows = self._chosen(record, keep)
         results['distill_bboxes'] = boxes[rows].astype(np.float32)
         results['distill_embeddings'] = record.embeddings[rows]
         results['distill_weights'] = record.weights[rows].astype(np.float32)
         results['distill_teacher'] = self.store.teacher
         results['distill_frame'] = frame_of(results)
         return results
+
+    def _chosen(self, record: EmbeddingRecord, keep: np.ndarray) -> np.ndarray:
+        """Indices of the rows that are taken, of those to ``keep`` (n,)."""
+        apart = record.annotated & self.keep_annotated
+        ranked = np.argsort(-record.scores, kind='stable')
+        rows = ranked[~apart[ranked]][: self.subset]
+        rows = rows[keep[rows]]
+        if self.order == 'random':
+            rows = np.random.permutation(rows)
+        return np.concatenate([np.flatnonzero(apart & keep), rows[: self.max_proposals]])
 
     def _read(self, results: dict) -> EmbeddingRecord:
         try:
@@ -101,24 +107,15 @@ class CLIPCropEmbedding(BaseTransform):
             shapes = ((0, 4), (0,), (0, self.store.embed_dims))
             return EmbeddingRecord(*(np.zeros(shape, np.float32) for shape in shapes))
 
-    def _choose(self, rows: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """Choose at most ``max_proposals`` of the given rows."""
-        if self.order == 'random':
-            return np.random.permutation(rows)[: self.max_proposals]
-        return rows[np.argsort(-scores[rows], kind='stable')][: self.max_proposals]
-
     def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(store={self.store}, max_proposals={self.max_proposals}, '
-            f'order={self.order!r}, min_visible={self.min_visible}, '
-            f'allow_missing={self.allow_missing})'
-        )
+        options = ('store', 'max_proposals', 'order', 'min_visible', 'allow_missing')
+        options += ('subset', 'keep_annotated')
+        values = ', '.join(f'{name}={getattr(self, name)!r}' for name in options)
+        return f'{type(self).__name__}({values})'
 
 
 def frame_of(results: dict) -> tuple:
     """What fixes the place of boxes in the image: its shape and the recorded warp."""
     matrix = results.get('homography_matrix')
-    return (
-        tuple(results['img_shape'][:2]),
-        None if matrix is None else tuple(np.asarray(matrix).ravel().tolist()),
-    )
+    warp = None if matrix is None else np.ravel(matrix).tolist()
+    return (*results['img_shape'][:2], warp)

@@ -2,13 +2,11 @@
 
 MMDetection's Resize, RandomFlip, RandomCrop, Rotate, ShearX, ShearY, TranslateX and TranslateY
 multiply what they did into ``results['homography_matrix']``; so does RandomAffine, with
-``compat/random_affine.py``. Expand, MinIoURandomCrop, RandomCenterCropPad, RandomShift, CenterCrop,
-Albu and the transforms that mix images leave no trace there: :func:`check_transforms` finds those
-it knows in a pipeline, and :func:`check_recorded_geometry` finds what any transform did to a
-sample.
+``compat/random_affine.py``. Others leave no trace there: :func:`check_transforms` finds those it
+knows in a pipeline, and :func:`check_recorded_geometry` what any transform did to a sample.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import mmcv.transforms
 import numpy as np
@@ -16,44 +14,29 @@ import pycocotools.mask as mask_utils
 from mmdet.datasets import transforms as mmdet_transforms
 from mmdet.structures.bbox import BaseBoxes
 
+from .keep_original_image import ORIGINAL_IMAGE_KEY
+from .unwrapped import flatten_transforms
+
 #: Transforms of MMDetection and mmcv that move pixels without recording it.
 UNRECORDED = (
-    *(
-        getattr(mmdet_transforms, name)
-        for name in (
-            'CachedMixUp',
-            'CachedMosaic',
-            'CopyPaste',
-            'Expand',
-            'InstaBoost',
-            'MinIoURandomCrop',
-            'MixUp',
-            'Mosaic',
-            'RandomCenterCropPad',
-            'RandomShift',
-        )
-    ),
-    mmcv.transforms.CenterCrop,
-    mmcv.transforms.Resize,
-    mmcv.transforms.RandomFlip,
-)
+    mmcv.transforms.CenterCrop, mmcv.transforms.RandomFlip, mmcv.transforms.Resize,
+    mmdet_transforms.CachedMixUp, mmdet_transforms.CachedMosaic, mmdet_transforms.CopyPaste,
+    mmdet_transforms.Expand, mmdet_transforms.InstaBoost, mmdet_transforms.MinIoURandomCrop,
+    mmdet_transforms.MixUp, mmdet_transforms.Mosaic, mmdet_transforms.RandomCenterCropPad,
+    mmdet_transforms.RandomShift,
+)  # fmt: skip
 #: Those of MMDetection that do, of which mmcv's namesakes are parents.
 RECORDED = (mmdet_transforms.Resize, mmdet_transforms.RandomFlip)
 #: Pixels by which rounding in the recorded transforms may move a box.
 TOLERANCE = 2.0
 ADVICE = (
     'Use Resize, RandomResize, RandomFlip, RandomCrop, RandomAffine, Rotate, ShearX, ... of mmdet '
-    'instead of Expand, MinIoURandomCrop, RandomCenterCropPad, RandomShift, CenterCrop, geometric '
-    'Albu, Mosaic, MixUp or CopyPaste, or record the matrix in your own transform'
+    'instead, or record the matrix in your own transform'
 )
 
 
 def project_boxes(boxes: np.ndarray, matrix: np.ndarray | None) -> np.ndarray:
-    """Project boxes through a homography.
-
-    Args:
-        boxes: (n, 4), ``x1, y1, x2, y2``.
-        matrix: (3, 3), from original to network-input pixels; ``None`` is the identity.
+    """Boxes (n, 4) through a homography (3, 3), None for the identity.
 
     Returns:
         (n, 4) float64, the axis-aligned boxes around the four projected corners.
@@ -61,22 +44,10 @@ def project_boxes(boxes: np.ndarray, matrix: np.ndarray | None) -> np.ndarray:
     boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
     if matrix is None:
         return boxes
-    if is_axis_aligned(matrix) and not matrix[2, :2].any():  # which is most of them, and quicker
-        first, second = (
-            boxes[:, i : i + 2] * (matrix[0, 0], matrix[1, 1]) + matrix[:2, 2] for i in (0, 2)
-        )
-        ends = np.concatenate([np.minimum(first, second), np.maximum(first, second)], axis=1)
-        return ends / matrix[2, 2]
-    corners = boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]  # (n, 4 corners, xy)
-    ones = np.ones((*corners.shape[:2], 1))
-    projected = np.concatenate([corners, ones], axis=2) @ np.asarray(matrix, dtype=np.float64).T
-    projected = projected[..., :2] / projected[..., 2:]
-    return np.concatenate([projected.min(axis=1), projected.max(axis=1)], axis=1)
-
-
-def is_axis_aligned(matrix: np.ndarray) -> bool:
-    """Whether a homography (3, 3) neither rotates nor shears."""
-    return abs(matrix[0, 1]) <= 1e-6 and abs(matrix[1, 0]) <= 1e-6
+    x, y = boxes.T[[0, 2, 2, 0]], boxes.T[[1, 1, 3, 3]]  # (4, n), the corners
+    u, v, w = (across * x + down * y + shift for across, down, shift in matrix.tolist())
+    u, v = u / w, v / w
+    return np.stack([u.min(axis=0), v.min(axis=0), u.max(axis=0), v.max(axis=0)], axis=1)
 
 
 def clip_boxes(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
@@ -91,14 +62,7 @@ def box_areas(boxes: np.ndarray) -> np.ndarray:
 
 
 def check_transforms(transforms: Iterable) -> None:
-    """Refuse a pipeline with a transform that is known to move pixels without recording it.
-
-    Args:
-        transforms: Built transforms, such as ``Compose.transforms``; wrappers are looked into.
-
-    Raises:
-        ValueError: There is such a transform.
-    """
+    """Raise a ValueError if a built transform is known to move pixels without recording it."""
     for transform in flatten_transforms(transforms):
         if isinstance(transform, UNRECORDED) and not isinstance(transform, RECORDED):
             kind = type(transform)
@@ -109,75 +73,15 @@ def check_transforms(transforms: Iterable) -> None:
             )
 
 
-def flatten_transforms(transforms: Iterable) -> Iterator:
-    """Every transform of a pipeline, and those inside RandomChoice, MultiBranch and the like."""
-    for transform in transforms:
-        if isinstance(transform, (list, tuple)):
-            yield from flatten_transforms(transform)
-        else:
-            yield transform
-            inner = getattr(transform, 'transforms', ())
-            yield from flatten_transforms(inner if isinstance(inner, (list, tuple)) else [inner])
-            yield from flatten_transforms(getattr(transform, 'branch_pipelines', {}).values())
-
-
-def check_recorded_geometry(results: dict) -> None:
-    """Refuse a sample whose pixels were moved by a transform that did not record it.
-
-    Besides the sizes of the image, this compares the ground-truth boxes, which every transform
-    moves, with the projection of the annotations that they came from.
-
-    Args:
-        results: The dict that a data pipeline passes on, after its last geometric transform.
-
-    Raises:
-        ValueError: Something moved pixels without recording it in ``homography_matrix``.
-    """
-    matrix = results.get('homography_matrix')
-    height, width = results['img_shape'][:2]
-    ori_height, ori_width = results['ori_shape'][:2]
-    if 'img' in results and results['img'].shape[:2] != (height, width):
-        _refuse(
-            results,
-            f'the image is {results["img"].shape[:2]}, but img_shape says {(height, width)}',
-        )
-    if results.get('mix_results'):
-        _refuse(results, 'other images were mixed into it (mix_results)')
-    if matrix is None and results.get('flip'):
-        _refuse(results, 'it was flipped, but there is no homography_matrix')
-
-    axis_aligned = matrix is None or is_axis_aligned(matrix)
-    across, down = (1.0, 1.0) if matrix is None else np.hypot(matrix[0, :2], matrix[1, :2]).tolist()
-    if axis_aligned:
-        # Cropping makes an image smaller than its projection; only padding makes it larger.
-        projected = (down * ori_height, across * ori_width)
-        padded = 'pad_shape' in results
-        larger = height > projected[0] + TOLERANCE or width > projected[1] + TOLERANCE
-        smaller = matrix is None and (height < ori_height or width < ori_width)
-        if smaller or (larger and not padded):
-            _refuse(
-                results,
-                f'the recorded transforms take it from {(ori_height, ori_width)} to at most '
-                f'{tuple(round(size, 1) for size in projected)}, but its img_shape is '
-                f'{(height, width)}',
-            )
-    # Rounding grows with what is enlarged after it: a crop of a small image, say.
-    enlarged = max(1.0, across, down, np.max(results.get('scale_factor', 1.0)))
-    _check_ground_truth(results, matrix, axis_aligned, TOLERANCE * enlarged)
-
-
 def check_only_scaled(results: dict) -> None:
-    """Refuse a sample whose boxes ``scale_factor`` alone does not take to the original image.
+    """Raise a ValueError if something other than one resizing moved the pixels of a sample.
 
-    Args:
-        results: The dict that a data pipeline passes on, at its end.
-
-    Raises:
-        ValueError: Something other than one resizing moved its pixels.
+    Then ``scale_factor`` alone does not take boxes to the original image.
     """
     across, down = results.get('scale_factor', (1.0, 1.0))
     expected = (results['ori_shape'][0] * down, results['ori_shape'][1] * across)
     scaled = np.allclose(results['img_shape'][:2], expected, rtol=0, atol=0.5)
+    scaled &= results[ORIGINAL_IMAGE_KEY].shape[:2] == tuple(results['ori_shape'][:2])
     matrix = results.get('homography_matrix')
     if matrix is not None:
         scaled &= np.allclose(matrix / matrix[2, 2], np.diag([across, down, 1.0]), atol=1e-3)
@@ -185,15 +89,61 @@ def check_only_scaled(results: dict) -> None:
         raise ValueError(
             f'image {results.get("img_id")!r} was flipped, cropped, padded, rotated or resized '
             'twice, and the teacher would be shown other regions of the original image than the '
-            'detector found; between KeepOriginalImage and packing have one Resize at most, and '
-            'nothing else that moves pixels'
+            'detector found; put KeepOriginalImage right after LoadImageFromFile, and before '
+            'packing have one Resize at most, and nothing else that moves pixels'
         )
 
 
-def _check_ground_truth(
-    results: dict, matrix: np.ndarray | None, axis_aligned: bool, tolerance: float
-) -> None:
-    """Every ground-truth box must lie in the projection of an annotation of its category.
+def check_recorded_geometry(results: dict) -> None:
+    """Raise a ValueError if a transform moved pixels of a sample without recording it.
+
+    Besides the sizes of the image, this compares the ground-truth boxes, which every transform
+    moves, with the projection of the annotations that they came from.
+    """
+    if found := _wrong_size(results) or _wrong_ground_truth(results):
+        raise ValueError(
+            f'image {results.get("img_id")!r} was changed by a transform that does not record what '
+            f"it did to the pixels in results['homography_matrix']: {found}. Its teacher "
+            f'embeddings cannot be aligned. {ADVICE}'
+        )
+
+
+def _matrix(results: dict) -> tuple[np.ndarray, bool]:
+    """The recorded homography (3, 3), and whether it neither rotates nor shears."""
+    matrix = results.get('homography_matrix')
+    matrix = np.eye(3) if matrix is None else matrix
+    return matrix, bool((np.abs(matrix[[0, 1], [1, 0]]) <= 1e-6).all())
+
+
+def _wrong_size(results: dict) -> str:
+    """What the image and its size say that the matrix does not; empty if nothing."""
+    height, width = results['img_shape'][:2]
+    if 'img' in results and results['img'].shape[:2] != (height, width):
+        return f'the image is {results["img"].shape[:2]}, but img_shape says {(height, width)}'
+    if results.get('mix_results'):
+        return 'other images were mixed into it (mix_results)'
+    unmoved = results.get('homography_matrix') is None
+    if unmoved and results.get('flip'):
+        return 'it was flipped, but there is no homography_matrix'
+    matrix, axis_aligned = _matrix(results)
+    if not axis_aligned:
+        return ''
+    # Cropping makes an image smaller than its projection; only padding makes it larger.
+    ori_height, ori_width = results['ori_shape'][:2]
+    most = abs(matrix[1, 1]) * ori_height, abs(matrix[0, 0]) * ori_width
+    larger = height > most[0] + TOLERANCE or width > most[1] + TOLERANCE
+    smaller = unmoved and (height < ori_height or width < ori_width)
+    if smaller or (larger and 'pad_shape' not in results):
+        return (
+            f'the recorded transforms take it from {(ori_height, ori_width)} to at most '
+            f'{tuple(round(float(size), 1) for size in most)}, but its img_shape is '
+            f'{(height, width)}'
+        )
+    return ''
+
+
+def _wrong_ground_truth(results: dict) -> str:
+    """A ground-truth box outside the projections of all annotations of its category, if any.
 
     It may be smaller, after cropping and erasing. Each rotation or shear makes it larger, since
     MMDetection takes the box around the corners every time, and what is then clipped may be far
@@ -203,60 +153,50 @@ def _check_ground_truth(
     boxes, labels = results.get('gt_bboxes'), results.get('gt_bboxes_labels')
     instances = results.get('instances')
     if boxes is None or labels is None or instances is None:
-        return
+        return ''
     boxes = boxes.numpy() if isinstance(boxes, BaseBoxes) else np.asarray(boxes)
     if boxes.shape[1:] != (4,):  # rotated boxes and the like
-        return
+        return ''
+    matrix, axis_aligned = _matrix(results)
+    # Rounding grows with what is enlarged after it: a crop of a small image, say.
+    across, down = np.hypot(matrix[0, :2], matrix[1, :2])
+    margin = TOLERANCE * max(1.0, across, down, np.max(results.get('scale_factor', 1.0)))
     raw_labels = np.array([instance['bbox_label'] for instance in instances], dtype=np.int64)
     same_label = np.asarray(labels)[:, None] == raw_labels
 
     def explained(annotated: list) -> np.ndarray:
         raw = project_boxes(annotated, matrix)
-        near = _within(boxes, raw, tolerance)
+        within = margin
         if not axis_aligned:
-            near |= _within(boxes, raw, (raw[:, 2:] - raw[:, :2]).max(axis=1, keepdims=True))
-        return (near & same_label).any(axis=1)
+            within = np.maximum(margin, (raw[:, 2:] - raw[:, :2]).max(axis=1, keepdims=True))
+        inside = (boxes[:, None, :2] >= raw[:, :2] - within).all(axis=2)
+        inside &= (boxes[:, None, 2:] <= raw[:, 2:] + within).all(axis=2)
+        return (inside & same_label).any(axis=1)
 
     # What lies outside the image is clipped to a line or a point at its border.
-    unexplained = ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(axis=1)
-    unexplained &= ~explained([instance['bbox'] for instance in instances])
-    if unexplained.any() and 'gt_masks' in results:
-        # Some transforms take the boxes anew from the masks.
-        unexplained &= ~explained([_extent(instance) for instance in instances])
-    if unexplained.any() and (axis_aligned or unexplained.sum() > 1):
-        index = int(np.flatnonzero(unexplained)[0])
-        _refuse(
-            results,
-            f'its ground-truth box {boxes[index].astype(float).round(1).tolist()} of label '
-            f'{int(labels[index])} is nowhere near where the recorded transforms take the '
-            'annotated boxes of that label',
-        )
+    wrong = ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(axis=1)
+    wrong &= ~explained([instance['bbox'] for instance in instances])
+    if wrong.any() and 'gt_masks' in results:  # some transforms take the boxes anew from the masks
+        wrong &= ~explained([_extent(instance) for instance in instances])
+    if not wrong.any() or (wrong.sum() == 1 and not axis_aligned):
+        return ''
+    first = int(wrong.argmax())
+    return (
+        f'its ground-truth box {boxes[first].astype(float).round(1).tolist()} of label '
+        f'{int(labels[first])} is nowhere near where the recorded transforms take the annotated '
+        'boxes of that label'
+    )
 
 
 def _extent(instance: dict) -> np.ndarray:
     """The (4,) box around the box and the mask of an annotation; each may exceed the other."""
-    boxes, mask = [instance['bbox']], instance.get('mask')
-    if isinstance(mask, list):
-        polygons = [np.reshape(p, (-1, 2)) for p in mask if len(p) >= 6 and len(p) % 2 == 0]
-        boxes += [[*polygon.min(axis=0), *polygon.max(axis=0)] for polygon in polygons]
+    points, mask = [np.reshape(instance['bbox'], (2, 2))], instance.get('mask')
+    if isinstance(mask, list):  # mmdet drops what is no polygon
+        points += [np.reshape(p, (-1, 2)) for p in mask if len(p) >= 6 and len(p) % 2 == 0]
     elif isinstance(mask, dict):
-        counts, size = mask['counts'], mask['size']
-        rle = mask_utils.frPyObjects(mask, *size) if isinstance(counts, list) else mask
-        x, y, width, height = mask_utils.toBbox(rle)
-        boxes.append([x, y, x + width, y + height])
-    boxes = np.array(boxes, dtype=np.float64)
-    return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
-
-
-def _within(boxes: np.ndarray, others: np.ndarray, margin: float | np.ndarray) -> np.ndarray:
-    """Whether each of (n, 4) boxes lies in each of (m, 4) others enlarged by a margin, (n, m)."""
-    inside = (boxes[:, None, :2] >= others[:, :2] - margin).all(axis=2)
-    return inside & (boxes[:, None, 2:] <= others[:, 2:] + margin).all(axis=2)
-
-
-def _refuse(results: dict, found: str) -> None:
-    raise ValueError(
-        f'image {results.get("img_id")!r} was changed by a transform that does not record what '
-        f"it did to the pixels in results['homography_matrix']: {found}. Its teacher embeddings "
-        f'cannot be aligned. {ADVICE}'
-    )
+        if isinstance(mask['counts'], list):
+            mask = mask_utils.frPyObjects(mask, *mask['size'])
+        x, y, width, height = mask_utils.toBbox(mask)
+        points.append([[x, y], [x + width, y + height]])
+    points = np.concatenate(points)
+    return np.concatenate([points.min(axis=0), points.max(axis=0)])

@@ -5,7 +5,7 @@ from mmdet.registry import DATASETS
 
 from mmdet_vild.vocabulary import is_novel
 
-from .open_vocabulary import OpenVocabularyDatasetMixin
+from .open_vocabulary_dataset import OpenVocabularyDatasetMixin
 
 
 @DATASETS.register_module()
@@ -23,25 +23,15 @@ class OpenVocabularyLVISDataset(OpenVocabularyDatasetMixin, LVISV1Dataset):
         **kwargs: Those of :class:`mmdet.datasets.LVISV1Dataset`.
 
     Raises:
-        FileNotFoundError: There is no annotation file.
-        ValueError: The annotation file is not in LVIS v1 format, ``metainfo`` names other
-            classes than it does, ``data_prefix`` has no ``img``, or the pipeline has a transform
-            that ``CLIPCropEmbedding`` cannot follow.
+        FileNotFoundError, ValueError: See :class:`OpenVocabularyDatasetMixin`.
     """
 
-    IMAGE_FOLDER = "the one that holds train2017/ and val2017/, as data_prefix=dict(img='')"
-    PATH = 'coco_url'
-    WITHOUT_ANNOTATIONS = 'list them in metainfo=dict(novel_classes=...) or give them frequency "r"'
-    FORMAT = (
-        'images (id, coco_url, height, width), annotations (id, image_id, category_id, bbox, '
-        'area, segmentation) and categories (id, name, frequency), as LVIS v1 has'
-    )
+    PATH, CATEGORY = 'coco_url', 'id, name, frequency'
 
     def read_categories(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Take the classes from the annotation file, and the novel ones by their frequency."""
         categories = list(self.lvis.cats.values())
-        without = [c['name'] for c in categories if c.get('frequency') not in ('f', 'c', 'r')]
-        if without:
+        if without := [c['name'] for c in categories if c.get('frequency') not in ('f', 'c', 'r')]:
             raise ValueError(
                 f'{self.ann_file}: {len(without)} of {len(categories)} categories have no '
                 f'"frequency" of "f", "c" or "r", such as {without[0]!r}; mark novel categories '

@@ -7,14 +7,26 @@ from mmdet.datasets.transforms import PackDetInputs
 from mmdet.registry import TRANSFORMS
 from mmengine.structures import InstanceData
 
+from mmdet_vild.options import checked_options
+
 from .clip_crop_embedding import frame_of
 from .geometry import check_only_scaled
-from .keep_original_image import ORIGINAL_BOXES_KEY, ORIGINAL_IMAGE_KEY, ORIGINAL_LABELS_KEY
+from .keep_original_image import (
+    CROWD_BOXES_KEY,
+    CROWD_LABELS_KEY,
+    ORIGINAL_BOXES_KEY,
+    ORIGINAL_IMAGE_KEY,
+    ORIGINAL_LABELS_KEY,
+)
 
-_ADDED_KEYS = (ORIGINAL_IMAGE_KEY, ORIGINAL_BOXES_KEY, ORIGINAL_LABELS_KEY, 'unreadable')
+_ADDED_KEYS = (
+    *(ORIGINAL_IMAGE_KEY, ORIGINAL_BOXES_KEY, ORIGINAL_LABELS_KEY),
+    *(CROWD_BOXES_KEY, CROWD_LABELS_KEY, 'unreadable'),
+)
 
 
 @TRANSFORMS.register_module()
+@checked_options
 class PackViLDInputs(PackDetInputs):
     """``PackDetInputs`` that also packs what ``CLIPCropEmbedding`` attached, if it did.
 
@@ -26,6 +38,10 @@ class PackViLDInputs(PackDetInputs):
         meta_keys: Keys of the results that become meta information of the sample, those which
             are there. Defaults to those of ``PackDetInputs`` and what ``KeepOriginalImage`` and
             ``LoadImageOrSkip`` add.
+
+    Raises:
+        ValueError: Of a sample: a transform moved the image after ``CLIPCropEmbedding``, or moved
+            it otherwise than by one resizing while ``KeepOriginalImage`` kept a copy.
     """
 
     def __init__(self, meta_keys: Sequence[str] | None = None) -> None:
@@ -33,18 +49,7 @@ class PackViLDInputs(PackDetInputs):
         self.meta_keys = (*self.meta_keys, *_ADDED_KEYS) if meta_keys is None else tuple(meta_keys)
 
     def transform(self, results: dict) -> dict:
-        """Pack a sample.
-
-        Args:
-            results: Result dict of the data pipeline.
-
-        Returns:
-            ``inputs`` and ``data_samples`` as ``PackDetInputs`` returns them.
-
-        Raises:
-            ValueError: A transform moved the image after ``CLIPCropEmbedding``, or moved it
-                otherwise than by one resizing while ``KeepOriginalImage`` kept a copy.
-        """
+        """Pack the result dict of the data pipeline, as ``PackDetInputs`` does."""
         if ORIGINAL_IMAGE_KEY in results:
             check_only_scaled(results)
         packed = super().transform(results)

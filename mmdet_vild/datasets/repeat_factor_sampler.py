@@ -32,11 +32,14 @@ class RepeatFactorSampler(Sampler[int]):
 
     def __init__(self, dataset: Dataset, oversample_thr: Share = 1e-3, **kwargs) -> None:
         self.dataset = dataset
-        self.repeat_indices = [
-            index
-            for index, count in enumerate(repeat_counts(dataset, oversample_thr))
-            for _ in range(count)
-        ]
+        infos = (dataset.get_data_info(index) for index in range(len(dataset)))
+        labels = [{instance['bbox_label'] for instance in info['instances']} for info in infos]
+        images = Counter(label for found in labels for label in found)
+        self.repeat_indices = []
+        for index, found in enumerate(labels):
+            rarest = min((images[label] for label in found), default=len(dataset))
+            times = max(1, math.ceil(math.sqrt(oversample_thr * len(dataset) / rarest)))
+            self.repeat_indices += times * [index]
         self._order = DefaultSampler(self.repeat_indices, **kwargs)
 
     def __iter__(self) -> Iterator[int]:
@@ -50,12 +53,3 @@ class RepeatFactorSampler(Sampler[int]):
     def set_epoch(self, epoch: int) -> None:
         """Another order in each epoch, which all processes share."""
         self._order.set_epoch(epoch)
-
-
-def repeat_counts(dataset: Dataset, oversample_thr: float) -> list[int]:
-    """How often each image is seen in an epoch."""
-    infos = (dataset.get_data_info(index) for index in range(len(dataset)))
-    labels = [{instance['bbox_label'] for instance in info['instances']} for info in infos]
-    images = Counter(label for found in labels for label in found)
-    rarest = (min((images[label] for label in found), default=len(dataset)) for found in labels)
-    return [max(1, math.ceil(math.sqrt(oversample_thr * len(dataset) / n))) for n in rarest]

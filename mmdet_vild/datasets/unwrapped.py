@@ -1,10 +1,8 @@
-"""Datasets inside their wrappers."""
+"""Datasets and transforms, out of what wraps them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from torch.utils.data import Dataset
-
-from .geometry import flatten_transforms
 
 
 def unwrapped(dataset: Dataset, after: Sequence = ()) -> Iterator[tuple[Dataset, list]]:
@@ -20,3 +18,15 @@ def unwrapped(dataset: Dataset, after: Sequence = ()) -> Iterator[tuple[Dataset,
         return
     for part in parts:
         yield from unwrapped(part, transforms)
+
+
+def flatten_transforms(transforms: Iterable) -> Iterator:
+    """Every transform of a pipeline, and those inside RandomChoice, MultiBranch and the like."""
+    for transform in transforms:
+        if isinstance(transform, (list, tuple)):
+            yield from flatten_transforms(transform)
+        else:
+            yield transform
+            inner = getattr(transform, 'transforms', ())
+            yield from flatten_transforms(inner if isinstance(inner, (list, tuple)) else [inner])
+            yield from flatten_transforms(getattr(transform, 'branch_pipelines', {}).values())

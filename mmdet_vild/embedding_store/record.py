@@ -15,14 +15,19 @@ class EmbeddingRecord:
         embeddings: (n, D) float16 or float32, L2-normalised.
         weights: (n,) float32, finite and at least 0: how much each region counts in a loss. 1 each
             where left out, and in stores of version 1.
+        annotated: (n,) bool: which regions are annotated boxes. None of them where left out, and in
+            stores of versions 1 and 2.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
     embeddings: np.ndarray
     weights: np.ndarray | None = None
+    annotated: np.ndarray | None = None
 
     def __post_init__(self) -> None:
+        if self.annotated is None:
+            self.annotated = np.zeros(len(self.scores), bool)
         if self.weights is None:
             self.weights = np.ones_like(self.scores, np.float32)
 
@@ -30,19 +35,16 @@ class EmbeddingRecord:
         return len(self.boxes)
 
     def check(self, where: str, embed_dims: int) -> None:
-        """Refuse a record whose arrays do not fit together or are not finite.
-
-        Args:
-            where: Whose record this is, for the message.
-            embed_dims: Expected width D.
+        """Refuse a record whose arrays do not fit together, or are not ``embed_dims`` wide.
 
         Raises:
             ValueError: The arrays have other shapes, or hold NaN or infinity, or a weight is
-                negative.
+                negative; the message begins with ``where``.
         """
         found = {name: array.shape for name, array in vars(self).items()}
         n = len(self.boxes) if self.boxes.ndim else 0
-        expected = dict(boxes=(n, 4), scores=(n,), embeddings=(n, embed_dims), weights=(n,))
+        expected = dict(boxes=(n, 4), scores=(n,), embeddings=(n, embed_dims))
+        expected |= dict(weights=(n,), annotated=(n,))
         if found != expected:
             raise ValueError(
                 f'{where}: expected the shapes {expected}, found {found}; were they made by '
@@ -54,14 +56,13 @@ class EmbeddingRecord:
         if (self.weights < 0).any():
             raise ValueError(f'{where}: a weight is {self.weights.min()}; expected at least 0')
 
-    def to_bytes(self, version: int = 2) -> bytes:
+    def to_bytes(self, version: int = 3) -> bytes:
         """Embeddings as float16, all else as float32, in descending order of scores.
 
-        Args:
-            version: Of the store; version 1 has no weights.
+        A store of version 2 or 1, which an older release began, does not say what is annotated.
 
         Raises:
-            ValueError: Version 1 cannot hold the weights.
+            ValueError: A store of version 1 cannot hold the weights.
         """
         arrays = [(self.boxes, '<f4'), (self.scores, '<f4'), (self.embeddings, '<f2')]
         if version > 1:
@@ -70,12 +71,14 @@ class EmbeddingRecord:
             raise ValueError(
                 'a store of version 1 cannot hold weights other than 1; write into a new folder'
             )
+        if version > 2:
+            arrays.append((self.annotated, '?'))
         order = np.argsort(-self.scores, kind='stable')
         return b''.join(np.ascontiguousarray(a[order], dtype).tobytes() for a, dtype in arrays)
 
     @classmethod
     def from_bytes(
-        cls, data: bytes, num_regions: int, embed_dims: int, version: int = 2
+        cls, data: bytes, num_regions: int, embed_dims: int, version: int = 3
     ) -> 'EmbeddingRecord':
         """The inverse of :meth:`to_bytes`; the arrays are views of ``data``.
 
@@ -84,14 +87,17 @@ class EmbeddingRecord:
         """
         n = num_regions
         head = (24 if version > 1 else 20) * n
-        if len(data) != head + 2 * n * embed_dims:
+        tail = head + 2 * n * embed_dims
+        expected = tail + (n if version > 2 else 0)
+        if len(data) != expected:
             raise ValueError(
-                f'expected {head + 2 * n * embed_dims} bytes for {n} regions of width '
-                f'{embed_dims}, found {len(data)}'
+                f'expected {expected} bytes for {n} regions of width {embed_dims}, found '
+                f'{len(data)}'
             )
         return cls(
             np.frombuffer(data, '<f4', 4 * n).reshape(n, 4),
             np.frombuffer(data, '<f4', n, 16 * n),
             np.frombuffer(data, '<f2', n * embed_dims, head).reshape(n, embed_dims),
             np.frombuffer(data, '<f4', n, 20 * n) if version > 1 else None,
+            np.frombuffer(data, '?', n, tail) if version > 2 else None,
         )

@@ -17,14 +17,12 @@ from filelock import FileLock, Timeout
 
 from .record import EmbeddingRecord
 
-#: Large enough that a record of 300 regions is read as fast as a file of its own, small enough to
-#: waste little of the last page.
+#: A record of 300 regions is read as fast as a file of its own, and little of the last page wasted.
 PAGE_SIZE = 16384
-#: Seconds that a reader waits for a writer's commit, which takes milliseconds, and a writer for
-#: whoever keeps the file locked.
+#: Seconds that readers and writers wait for whoever has the file locked.
 BUSY_TIMEOUT = 600.0
-#: Pages that SQLite keeps in memory. Of several files, more of them than these would not fit into
-#: the processor's cache, which makes reads a fifth slower; a writer keeps what it will commit.
+#: Pages that SQLite keeps in memory. With more, those of several files do not fit into the
+#: processor's cache, and reads are a fifth slower; a writer keeps what it will commit.
 _READER_PAGES, _WRITER_PAGES = 16, 125
 _SCHEMA = """
 CREATE TABLE header (content TEXT NOT NULL, checksum INTEGER NOT NULL);
@@ -74,15 +72,12 @@ class EmbeddingShard:
 
     @classmethod
     def create(cls, path: str | Path, header: dict) -> 'EmbeddingShard':
-        """Open a shard for writing, a new one or one that was begun earlier.
+        """Open a shard, which this process alone may write until it is closed or ends.
 
         Args:
-            path: The file. Where it is finished, another one beside it is opened.
+            path: The file, which is made if need be. Where it is finished, another one beside it.
             header: What the records are, as JSON can hold it. A shard that was begun keeps its
                 own, which the caller compares.
-
-        Returns:
-            The shard. This process alone may write to it, until it is closed or ends.
 
         Raises:
             BlockingIOError: Another process writes to it.
@@ -127,8 +122,8 @@ class EmbeddingShard:
         """Write some images at once: all of them, or none if this fails.
 
         Args:
-            records: For each image its id, its record and the (height, width) of the image.
-                An image that has a record is given the new one.
+            records: For each image its id, its record, which takes the place of an earlier one, and
+                the (height, width) of the image.
 
         Raises:
             ValueError: A record does not fit the store.
@@ -152,23 +147,21 @@ class EmbeddingShard:
     def read(
         self, key: str, listed: bool = False
     ) -> tuple[EmbeddingRecord, tuple[int, int]] | None:
-        """Read the record of an image.
+        """Read the record of an image, and its (height, width).
 
         Args:
             key: The :func:`key_of` the image.
-            listed: Whether it is one of :meth:`keys`, and none is damage.
-
-        Returns:
-            The record and the (height, width) of its image; None if the shard has none.
+            listed: Whether the image is one of :meth:`keys`, so that a record which is not there is
+                damage. Otherwise None is returned for it.
         """
         with reporting(self.path, f'the embeddings of image {key[:200]}'):
             columns = 'regions, height, width, checksum, data'
             statement = f'SELECT {columns} FROM records WHERE image = ?'
             row = self._execute(statement, (key,)).fetchone()
-            if row is None and not listed:
-                return None
             if row is None:
-                raise ValueError('the record is lost')
+                if listed:
+                    raise ValueError('the record is lost')
+                return None
             regions, height, width, expected, data = row
             if checksum(key, data, regions, height, width) != expected:
                 raise ValueError('the checksum differs')
@@ -178,11 +171,8 @@ class EmbeddingShard:
     def keys(self, check: bool = False) -> list[str]:
         """The :func:`key_of` each image that has a record, in the order they were written.
 
-        From the index alone, by which :meth:`read` finds them: the records are the whole file.
-
-        Args:
-            check: Whether to count the records too, which reads many pages of the file, and to
-                refuse names of no image.
+        They are read from the index alone. With ``check`` they are compared with the records, which
+        reads many pages of the file, and keys of no image are refused.
         """
         with reporting(self.path, 'its list of images'):
             rows = self._execute('SELECT number, image FROM records').fetchall()
@@ -212,22 +202,18 @@ class EmbeddingShard:
 
 
 def is_finished(path: Path) -> bool:
-    """Whether a shard never changes again.
-
-    Not if a journal is beside it: whoever finished it was killed meanwhile.
-    """
-    if not path.exists():
-        return False
-    with open(path, 'rb') as file:
+    """Whether a shard never changes again. Beside a journal, whoever finished it was killed."""
+    with suppress(FileNotFoundError), open(path, 'rb') as file:
         mark = file.read(64)[60:]
-    return mark == _FINISHED.to_bytes(4, 'big') and not _journal(path).exists()
+        return mark == _FINISHED.to_bytes(4, 'big') and not _journal(path).exists()
+    return False
 
 
 def _connect(path: Path) -> sqlite3.Connection:
     """A connection that creates no file.
 
-    To a file that may change it locks for a moment with each read, and rolls back what a killed
-    writer left, for which it must be let write.
+    If the file may change, each read locks it for a moment, and rolls back what a killed writer
+    left, for which it needs permission to write.
 
     Raises:
         OSError: Rolling back would delete another file.
@@ -248,7 +234,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _read_header(connection: sqlite3.Connection) -> dict:
-    """What the records of a shard are, if it has only tables: reading a view could run anything."""
+    """What the records are, if there are only our tables: reading a view could run anything."""
     rows = connection.execute('SELECT sql FROM sqlite_master WHERE sql IS NOT NULL').fetchall()
     if others := {row[0] for row in rows} - _TABLES:
         raise ValueError(f'it holds what no embedding store does: {str(min(others))[:200]}')
@@ -265,11 +251,7 @@ def _read_header(connection: sqlite3.Connection) -> dict:
 
 
 def lock_for_writing(path: Path) -> FileLock:
-    """Keep others from writing to a shard.
-
-    Raises:
-        BlockingIOError: Another process writes to it.
-    """
+    """Keep others from writing to a shard; BlockingIOError if another process writes to it."""
     lock = FileLock(f'{path}.lock')
     try:
         lock.acquire(timeout=0)
@@ -332,11 +314,7 @@ def key_of(img_id: int | str) -> str:
 
 
 def img_id_of(key: str) -> int | str:
-    """The inverse of :func:`key_of`.
-
-    Raises:
-        ValueError, RecursionError: It is something else.
-    """
+    """The inverse of :func:`key_of`; ValueError or RecursionError if it is something else."""
     img_id = json.loads(key)
     if not isinstance(img_id, (int, float, str)) or key_of(img_id) != key:
         raise ValueError(f'{key[:200]!r} is no id of an image; expected a number or a text')

@@ -23,8 +23,7 @@ class EmbeddingStore:
     be read while it is written, from any number of processes.
 
     Args:
-        path: A folder made by :meth:`create`, which running the stock test tool with
-            :class:`mmdet_vild.extraction.EmbeddingStoreWriter` does.
+        path: A folder that an :class:`mmdet_vild.extraction.EmbeddingStoreWriter` made.
 
     Raises:
         FileNotFoundError: There is none.
@@ -32,8 +31,9 @@ class EmbeddingStore:
     """
 
     FORMAT = 'mmdet_vild.embedding_store'
-    #: What is written is of the last one; version 1 has no weights.
-    VERSIONS = (1, 2)
+    #: What is written is of the last one; version 1 has no weights, and neither 1 nor 2 says what
+    #: is annotated.
+    VERSIONS = (1, 2, 3)
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -47,9 +47,7 @@ class EmbeddingStore:
         self._shard_of: dict[str, EmbeddingShard] = {}
         #: dict: What the embeddings are; see :meth:`create`.
         self.header = self.shards[0].header
-        #: str: Identity of the teacher, ``name@hash``.
         self.teacher: str = self.header['teacher']
-        #: int: Width D of the embeddings.
         self.embed_dims: int = self.header['embed_dims']
         for shard in self.shards:
             form, version = shard.header.get('format'), shard.header['version']
@@ -69,14 +67,14 @@ class EmbeddingStore:
     def create(
         cls, path: str | Path, source: dict[str, Any], dataset: dict[str, Any], shard: int = 0
     ) -> EmbeddingShard:
-        """Open a shard for writing; another process may write another one.
+        """Open a shard for writing.
 
         Args:
             path: The folder. It may hold what an earlier run wrote, whose version is kept.
             source: How the embeddings come about: ``teacher`` (its identity), ``embed_dims``,
                 and whatever else must be the same throughout a store, as JSON can hold it.
-            dataset: Which images they are of, as :func:`dataset_fingerprint` tells it.
-            shard: Number of the shard, such as the rank of the process.
+            dataset: Which images they are of; see :func:`dataset_fingerprint`.
+            shard: Number of the shard, the rank of the process.
 
         Raises:
             BlockingIOError: Another process writes to this shard.
@@ -84,8 +82,8 @@ class EmbeddingStore:
         """
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
-        form = {'format': cls.FORMAT, 'version': cls.VERSIONS[-1], 'dtype': 'float16'}
-        header = {**form, **source, 'dataset': dataset}
+        header = {'format': cls.FORMAT, 'version': cls.VERSIONS[-1], 'dtype': 'float16', **source}
+        header['dataset'] = dataset
         if shard_files(folder):
             begun = cls(folder).header
             header['version'] = begun['version']
@@ -97,26 +95,22 @@ class EmbeddingStore:
         return EmbeddingShard.create(folder / f'shard-{shard:05d}.sqlite', header)
 
     def read(self, results: dict) -> EmbeddingRecord:
-        """Read the record of an image.
+        """Read the record of an image, in descending order of the scores.
 
         Args:
             results: The dict that a data pipeline passes on, with ``img_id`` and ``ori_shape``.
-
-        Returns:
-            The record, in descending order of the scores.
 
         Raises:
             MissingRecordError: The store lacks the image.
             ValueError: The record is damaged or belongs to an image of another size.
         """
         img_id, size = results['img_id'], tuple(results['ori_shape'][:2])
-        found = self._find(key_of(img_id))
-        if found is None:
+        record, image_size = self._find(key_of(img_id))
+        if record is None:
             raise MissingRecordError(
                 f'the embedding store at {self.path} has no record of image {img_id!r} '
                 f'({results.get("img_path")}); extract the embeddings of every training image'
             )
-        record, image_size = found
         if image_size != size:
             raise ValueError(
                 f'the embeddings of image {img_id!r} in {self.path} were computed on an image of '
@@ -125,7 +119,7 @@ class EmbeddingStore:
             )
         return record
 
-    def _find(self, key: str) -> tuple[EmbeddingRecord, tuple[int, int]] | None:
+    def _find(self, key: str) -> tuple[EmbeddingRecord | None, tuple[int, int] | None]:
         """The record of an image and the image's size, from the first shard that has one."""
         shard_of = self._shard_of or self.shard_of()  # asking every shard takes longer
         if key in shard_of:
@@ -134,17 +128,10 @@ class EmbeddingStore:
             if (found := shard.read(key)) is not None:
                 shard_of[key] = shard
                 return found
-        return None
+        return None, None
 
     def shard_of(self, check: bool = False) -> dict[str, EmbeddingShard]:
-        """The :func:`key_of` every image that has a record, and where that is.
-
-        Args:
-            check: As :meth:`EmbeddingShard.keys`.
-
-        Raises:
-            DamagedRecordError: A shard is damaged.
-        """
+        """The :meth:`EmbeddingShard.keys` of all shards, and where the record of each is."""
         shard_of = {}
         for shard in self.shards:
             for key in shard.keys(check):
@@ -153,11 +140,7 @@ class EmbeddingStore:
         return shard_of
 
     def img_ids(self) -> list[int | str]:
-        """The images that have a record, each once.
-
-        Raises:
-            DamagedRecordError: A shard is damaged.
-        """
+        """The images that have a record, each once."""
         img_ids = []
         for key, shard in self.shard_of().items():
             with reporting(shard.path, 'its list of images'):
@@ -168,11 +151,7 @@ class EmbeddingStore:
         return len(self.shard_of())
 
     def check_dataset(self, ann_file: str, backend_args: dict | None = None) -> None:
-        """Refuse another annotation file than the one the embeddings were extracted for.
-
-        Raises:
-            ValueError: It is another one.
-        """
+        """Raise a ValueError for another annotation file than the embeddings were made for."""
         found = dataset_fingerprint(ann_file, backend_args)
         if differences := header_differences(self.header['dataset'], found):
             raise ValueError(
@@ -200,11 +179,6 @@ def header_differences(expected: dict, found: dict, prefix: str = '') -> str:
 
 
 def dataset_fingerprint(ann_file: str, backend_args: dict | None = None) -> dict[str, Any]:
-    """What tells an annotation file from another: 16 hex digits of its sha256, and its size.
-
-    Args:
-        ann_file: The file.
-        backend_args: Where mmengine reads it from; None for a local file.
-    """
+    """What tells an annotation file, which mmengine reads, from another: its sha256 and size."""
     content = fileio.get(str(ann_file), backend_args=backend_args)
     return {'sha256': hashlib.sha256(content).hexdigest()[:16], 'bytes': len(content)}

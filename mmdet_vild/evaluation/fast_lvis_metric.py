@@ -9,17 +9,15 @@ from mmdet.evaluation import LVISMetric
 from mmdet.registry import METRICS
 from mmengine.logging import MMLogger
 
+from mmdet_vild.options import checked_options
+
 #: Detections of an image that count, in LVIS.
 MAX_DETECTIONS = 300
 ITEMS = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'APr', 'APc', 'APf')
 
 
 class SparseLVISEval(LVISEval):
-    """lvis', which visits only the categories of an image that are annotated or detected there.
-
-    lvis visits each of 1203 categories in each of 19,809 images, five times over, and keeps an
-    entry for each. Nothing comes of those without annotations and detections.
-    """
+    """lvis', which visits only the categories of an image that are annotated or detected there."""
 
     def evaluate(self) -> None:
         """Fill ``eval_imgs`` as :meth:`lvis.LVISEval.evaluate` does."""
@@ -39,12 +37,13 @@ class SparseLVISEval(LVISEval):
 
 
 @METRICS.register_module()
+@checked_options
 class FastLVISMetric(LVISMetric):
     """mmdet's LVIS metric, with the same results in a fraction of its time and memory.
 
-    LVIS looks, in each image, at the categories that are annotated or known to be absent.
-    Detections of others do not count; they are left out at once, with their masks, unless
-    ``outfile_prefix`` asks for a file of all. What is left goes through :class:`SparseLVISEval`.
+    Detections of categories that are neither annotated in an image nor known to be absent do not
+    count; they are left out at once, unless ``outfile_prefix`` asks for a file of all. What is
+    left goes through :class:`SparseLVISEval`.
 
     ``APr``, ``APc`` and ``APf`` are of the frequencies in the annotation file. Where the dataset's
     ``novel_classes`` are others than those of frequency ``'r'``, ``novel_AP`` and ``base_AP`` are
@@ -56,7 +55,7 @@ class FastLVISMetric(LVISMetric):
 
     Raises:
         FileNotFoundError: There is no annotation file.
-        ValueError: It lacks what LVIS's figures need.
+        ValueError: It lacks what LVIS's figures need, or an image that is tested.
     """
 
     def __init__(self, **kwargs) -> None:
@@ -67,12 +66,18 @@ class FastLVISMetric(LVISMetric):
                 f'there is no annotation file at {kwargs["ann_file"]}, which FastLVISMetric reads; '
                 'check ann_file of val_evaluator and test_evaluator'
             ) from error
-        self._as_mmdet = (
-            self.classwise or self._lvis_api is None or not set(self.metrics) <= {'bbox', 'segm'}
-        )
-        self._counting: dict[int, np.ndarray] | None = None
-        if self._lvis_api is not None and not self.format_only:
+        api = self._lvis_api
+        self._as_mmdet = self.classwise or api is None or not set(self.metrics) <= {'bbox', 'segm'}
+        #: Image id -> the labels that are annotated in it, or known to be absent.
+        self._counting: dict[int, np.ndarray] = {}
+        if api is not None and not self.format_only:
             self._check_fields()
+            label_of = {category_id: i for i, category_id in enumerate(api.get_cat_ids())}
+            for img_id, image in api.imgs.items():
+                ids = {annotation['category_id'] for annotation in api.img_ann_map[img_id]}
+                ids |= set(image['neg_category_ids'])
+                # A part of LVIS may say that categories are absent which it does not have.
+                self._counting[img_id] = np.array([label_of[i] for i in label_of.keys() & ids], int)
 
     def _check_fields(self) -> None:
         lists = ('neg_category_ids', 'not_exhaustive_category_ids')
@@ -101,8 +106,6 @@ class FastLVISMetric(LVISMetric):
         super().process(data_batch, data_samples)
 
     def _that_count(self, sample: dict) -> dict:
-        if self._counting is None:
-            self._counting = self._counting_labels()
         predicted = sample['pred_instances']
         scores = predicted['scores'].detach().cpu().numpy()
         order = np.argsort(-scores, kind='stable')[:MAX_DETECTIONS]
@@ -124,24 +127,13 @@ class FastLVISMetric(LVISMetric):
         }
         return {**sample, 'pred_instances': chosen}
 
-    def _counting_labels(self) -> dict[int, np.ndarray]:
-        """Image id -> the labels that are annotated in it, or known to be absent."""
-        label_of = {category_id: i for i, category_id in enumerate(self._lvis_api.get_cat_ids())}
-        counting = {}
-        for img_id, image in self._lvis_api.imgs.items():
-            ids = {annotation['category_id'] for annotation in self._lvis_api.img_ann_map[img_id]}
-            ids |= set(image['neg_category_ids'])
-            # A part of LVIS may say that categories are absent which it does not have.
-            counting[img_id] = np.array([label_of[i] for i in ids if i in label_of], int)
-        return counting
-
     def compute_metrics(self, results: list) -> dict[str, float]:
         """As :meth:`mmdet.evaluation.LVISMetric.compute_metrics`."""
         if self._as_mmdet or self.format_only:
             return super().compute_metrics(results)
         logger = MMLogger.get_current_instance()
         self.cat_ids = self._lvis_api.get_cat_ids()
-        metrics = {}
+        figures = {}
         with TemporaryDirectory() as folder:
             _, predicted = zip(*results, strict=True)
             files = self.results2json(predicted, self.outfile_prefix or f'{folder}/results')
@@ -155,15 +147,14 @@ class FastLVISMetric(LVISMetric):
                 evaluation = SparseLVISEval(self._lvis_api, detections, metric)
                 evaluation.run()
                 evaluation.print_results()
-                for name, value in evaluation.get_results().items():
-                    if name in (self.metric_items or ITEMS):
-                        metrics[f'{metric}_{name}'] = float(f'{value:.3f}')
+                items = self.metric_items or ITEMS
+                found = {k: v for k, v in evaluation.get_results().items() if k in items}
                 for name, rows in self._split().items():
                     evaluation.freq_groups.append(rows)
                     group = len(evaluation.freq_groups) - 1
-                    value = evaluation._summarize('ap', freq_group_idx=group)
-                    metrics[f'{metric}_{name}'] = float(f'{value:.3f}')
-        return metrics
+                    found[name] = evaluation._summarize('ap', freq_group_idx=group)
+                figures |= {f'{metric}_{name}': float(f'{v:.3f}') for name, v in found.items()}
+        return figures
 
     def _split(self) -> dict[str, list[int]]:
         """Rows of the novel and the base categories, if those are others than LVIS's rare ones."""
@@ -171,8 +162,6 @@ class FastLVISMetric(LVISMetric):
         novel = set(self.dataset_meta.get('novel_classes') or ())
         if not novel or novel == {c['name'] for c in categories if c['frequency'] == 'r'}:
             return {}
-        is_novel = [category['name'] in novel for category in categories]
-        return {
-            name: [row for row, found in enumerate(is_novel) if found == wanted]
-            for name, wanted in (('novel_AP', True), ('base_AP', False))
-        }
+        are_novel = np.array([category['name'] in novel for category in categories])
+        rows = {'novel_AP': are_novel, 'base_AP': ~are_novel}
+        return {name: np.flatnonzero(which).tolist() for name, which in rows.items()}

@@ -13,7 +13,8 @@ from mmdet_vild.embedding_store import dataset_fingerprint
 from mmdet_vild.models import unwrapped_model
 
 from .embedding_store_writer import EmbeddingStoreWriter
-from .region_embedding_extractor import RegionEmbeddingExtractor
+from .region_embedder import RegionEmbedder
+from .segment_embedding_extractor import SegmentEmbeddingExtractor
 from .unfinished_sampler import UnfinishedSampler
 
 #: Transforms that change nothing about which regions an image has.
@@ -21,48 +22,48 @@ _WITHOUT_EFFECT = ('LoadAnnotations', 'KeepOriginalImage', 'Pack')
 #: What of the loading of images changes their pixels, and its default.
 _DECODING = {'imdecode_backend': 'cv2', 'color_type': 'color'}
 
+_EXTRACTORS = (RegionEmbedder, SegmentEmbeddingExtractor)
+
 
 @HOOKS.register_module()
 class EmbeddingStoreHook(Hook):
     """Tells :class:`EmbeddingStoreWriter` what it will be given, before the first image.
 
-    So a store that was begun differently (another teacher, other regions, another annotation
-    file) is refused at once, even where nothing is left to do, and so is a writer with another
-    annotation file than the dataset's, whose store would not say where it comes from. Then
+    So a store that was begun differently is refused at once, even where nothing is left to do. Then
     :class:`UnfinishedSampler`, where it is used, leaves out what is in the store already.
 
     Raises:
         BlockingIOError: Another process writes to the store.
-        TypeError: The model is no :class:`RegionEmbeddingExtractor`, or the evaluator is none
+        TypeError: The model embeds no regions, or the evaluator is no
             :class:`EmbeddingStoreWriter`.
-        ValueError: The store was begun differently; the message names the differences. Or the
-            writer has another annotation file than the dataset.
+        ValueError: The store was begun differently (another teacher, other regions, another
+            annotation file), or the writer has another annotation file than the dataset.
     """
 
     def before_test(self, runner: Runner) -> None:
         """Open the store."""
-        model = unwrapped_model(runner)
+        model, loader = unwrapped_model(runner), runner.test_loop.dataloader
         metrics = runner.test_loop.evaluator.metrics
         writers = [metric for metric in metrics if isinstance(metric, EmbeddingStoreWriter)]
-        if not isinstance(model, RegionEmbeddingExtractor) or len(writers) != 1:
+        if not isinstance(model, _EXTRACTORS) or len(writers) != 1:
             raise TypeError(
-                'EmbeddingStoreHook is for a RegionEmbeddingExtractor with one '
-                f'EmbeddingStoreWriter, found {type(model).__name__} with '
-                f'{[type(metric).__name__ for metric in metrics]}'
+                'EmbeddingStoreHook is for a RegionEmbeddingExtractor, a CLIPRegionExtractor or a '
+                'SegmentEmbeddingExtractor with one EmbeddingStoreWriter, found '
+                f'{type(model).__name__} with {[type(metric).__name__ for metric in metrics]}'
             )
-        loader = runner.test_loop.dataloader
         _check_ann_file(writers[0], loader.dataset)
         model.dataset_meta = loader.dataset.metainfo
         pipeline = list(_effective_transforms(runner.cfg.test_dataloader.dataset))
         # As it will be read: lists for tuples, and so on.
         source = json.loads(json.dumps({**model.source, 'pipeline': pipeline}, default=str))
         writers[0].open(source)
+        model.ahead = True
         if isinstance(loader.sampler, UnfinishedSampler):
             loader.sampler.leave_out(writers[0].path)
 
 
 def _check_ann_file(writer: EmbeddingStoreWriter, dataset: Dataset) -> None:
-    """Raise a ValueError where the store would name another annotation file than the dataset's."""
+    """Refuse a store that would name another annotation file than the dataset's."""
     expected = dataset_fingerprint(writer.ann_file, writer.backend_args)
     for part, _ in unwrapped(dataset):
         ann_file = getattr(part, 'ann_file', None)

@@ -33,10 +33,9 @@ from mmdet_vild.options import checked_options
 class EmbeddingStoreWriter(BaseMetric):
     """Writes what a region extractor predicts instead of measuring it.
 
-    Each batch is committed as a whole, so a run that is killed has lost one batch and no more.
-    With :class:`mmdet_vild.extraction.UnfinishedSampler` the next one goes on from there. Each
-    process of a distributed run writes a shard of its own.
-    :class:`mmdet_vild.extraction.EmbeddingStoreHook` opens the store.
+    Each batch is committed as a whole, so a run that is killed has lost one batch and no more; or
+    two on a GPU, which embeds the next one while a batch is written. Each process of a distributed
+    run writes a shard of its own, which :class:`EmbeddingStoreHook` opens.
 
     Args:
         path: Folder of the :class:`mmdet_vild.embedding_store.EmbeddingStore`.
@@ -55,22 +54,15 @@ class EmbeddingStoreWriter(BaseMetric):
         self.ann_file = ann_file
         self.backend_args = backend_args
         self._shard: EmbeddingShard | None = None
-        self._crops_a_region = 1
+        self._arriving: list[dict] = []
         self._unreadable: list[str] = []
         self._without_regions: list[int | str] = []
         self._wait_group: torch_dist.ProcessGroup | None = None
+        self._crops_a_region = 1
         self._since = time.monotonic()
 
     def open(self, source: dict) -> None:
-        """Open the store for writing.
-
-        Args:
-            source: How the embeddings come about; see :meth:`EmbeddingStore.create`.
-
-        Raises:
-            BlockingIOError: Another process writes to the shard.
-            ValueError: The store was begun differently; the message names the differences.
-        """
+        """Open the store for writing; ``source`` and errors as :meth:`EmbeddingStore.create`."""
         dataset = dataset_fingerprint(self.ann_file, self.backend_args)
         self._shard = EmbeddingStore.create(self.path, source, dataset, get_rank())
         self._crops_a_region = len(source.get('crop_scales', [1]))
@@ -81,13 +73,14 @@ class EmbeddingStoreWriter(BaseMetric):
         self._since = time.monotonic()
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Write the records of a batch.
+        """Write the records of a batch; of one that is still to arrive, with the next batch.
 
         Args:
             data_batch: Not used.
-            data_samples: A dict a sample with ``img_id``, ``ori_shape`` and ``pred_instances``:
+            data_samples: For each image ``img_id``, ``ori_shape`` and ``pred_instances``:
                 ``bboxes`` (n, 4) in original image pixels, ``scores`` (n,), ``embeddings`` (n, D)
-                and perhaps ``weights`` (n,). One with ``unreadable`` gets no record.
+                and perhaps ``weights`` (n,) and ``annotated`` (n,) bool, and perhaps ``arrival``,
+                the event with which they are there. One with ``unreadable`` gets no record.
 
         Raises:
             RuntimeError: The store is not open.
@@ -98,30 +91,29 @@ class EmbeddingStoreWriter(BaseMetric):
                 f'the embedding store at {self.path} is not open; add '
                 "dict(type='EmbeddingStoreHook') to custom_hooks"
             )
-        records = []
-        for sample in data_samples:
-            if reason := sample.get('unreadable'):
-                self._unreadable.append(reason)
-                continue
-            record = _record_of(sample)
-            if not len(record):
-                self._without_regions.append(sample['img_id'])
-            records.append((sample['img_id'], record, sample['ori_shape']))
-        self._shard.write(records)
-        self._log_speed(records)
+        self._write(self._arriving)  # while a GPU embeds this batch
+        self._arriving = []
+        if any('arrival' in sample for sample in data_samples):
+            self._arriving = list(data_samples)
+        else:
+            self._write(data_samples)
+        now = time.monotonic()
+        # What proposers looked at and did not keep counts, too.
+        crops = sum(sample.get('num_crops', 0) for sample in data_samples)
+        found = [sample['pred_instances'] for sample in data_samples if 'pred_instances' in sample]
+        crops = crops or self._crops_a_region * sum(len(regions['bboxes']) for regions in found)
+        speed = crops / max(now - self._since, 1e-6)
+        MessageHub.get_current_instance().update_scalar('test/crops_per_s', speed)
+        self._since = now
 
     def evaluate(self, size: int) -> dict[str, int]:
-        """Close the shard, and count what all processes have written, in this run or before.
-
-        Args:
-            size: Number of images of the dataset.
-
-        Returns:
-            ``images`` with a record and ``missing`` ones.
+        """Close the shard, and count which of ``size`` images have a record, of any run.
 
         Raises:
             ValueError: No image of the store has a region.
         """
+        self._write(self._arriving)
+        self._arriving = []
         logger = MMLogger.get_current_instance()
         for reason in self._unreadable:
             logger.error('skipped: %s', reason)
@@ -139,18 +131,16 @@ class EmbeddingStoreWriter(BaseMetric):
             with suppress(FileNotFoundError):
                 count = [len(EmbeddingStore(self.path))]
         broadcast_object_list(count)
-        done = count[0]
+        (done,) = count
         if size > done:
             logger.warning(
-                '%d of %d images have no record in %s; run the same command again to embed those '
-                'alone',
-                *(size - done, size, self.path),
+                f'{size - done} of {size} images have no record in {self.path}; run the same '
+                'command again to embed those alone'
             )
         if empty:
             logger.warning(
-                '%d of the images embedded now have no region, such as image %r; nothing can be '
-                'distilled from them',
-                *(len(empty), empty[0]),
+                f'{len(empty)} of the images embedded now have no region, such as image '
+                f'{empty[0]!r}; nothing can be distilled from them'
             )
         if 0 < done <= len(empty):
             raise ValueError(
@@ -159,17 +149,24 @@ class EmbeddingStoreWriter(BaseMetric):
             )
         return {f'{self.prefix}/images': done, f'{self.prefix}/missing': size - done}
 
+    def _write(self, data_samples: Sequence[dict]) -> None:
+        for arrival in {sample['arrival'] for sample in data_samples if 'arrival' in sample}:
+            arrival.synchronize()
+        records = []
+        for sample in data_samples:
+            if reason := sample.get('unreadable'):
+                self._unreadable.append(reason)
+                continue
+            record = _record_of(sample)
+            if not len(record):
+                self._without_regions.append(sample['img_id'])
+            records.append((sample['img_id'], record, sample['ori_shape']))
+        if records:
+            self._shard.write(records)
+
     def compute_metrics(self, results: list) -> dict:
         """Not used: nothing is collected from the processes."""
         return {}
-
-    def _log_speed(self, records: list) -> None:
-        now = time.monotonic()
-        crops = self._crops_a_region * sum(len(record) for _, record, _ in records)
-        MessageHub.get_current_instance().update_scalar(
-            'test/crops_per_s', crops / max(now - self._since, 1e-6)
-        )
-        self._since = now
 
 
 def _record_of(sample: dict) -> EmbeddingRecord:
@@ -182,10 +179,11 @@ def _record_of(sample: dict) -> EmbeddingRecord:
             'RegionEmbeddingExtractor'
         )
     keys = ('bboxes', 'scores', 'embeddings', 'weights')
-    arrays = [regions[k].detach().float().cpu().numpy() for k in keys if k in regions]
+    arrays = [regions[k].detach().float().cpu().numpy() if k in regions else None for k in keys]
+    annotated = regions['annotated'].cpu().numpy() if 'annotated' in regions else None
     if not np.linalg.norm(arrays[2], axis=1).all():
         raise ValueError(
             f'the teacher embeds a region of image {sample["img_id"]!r} as zero; look at its '
             'weights, and at model.teacher.autocast'
         )
-    return EmbeddingRecord(*arrays)
+    return EmbeddingRecord(*arrays, annotated)

@@ -22,17 +22,14 @@ class FileProposer(Proposer):
     """The ``test_cfg.rpn.max_per_img`` best regions of a file, clipped to their image.
 
     Args:
-        proposal_file: A COCO-style results JSON with the regions to embed: a list of
-            ``{"image_id": .., "bbox": [x, y, w, h], "score": ..}`` in original image pixels.
-            Such a list does not tell an image without regions from one that the detector never
-            saw, so it must name every image. Where some have no regions, give
-            ``{"images": [{"id": ..}, ..], "annotations": [..]}``, with the ``images`` of the
-            annotation file and the list as ``annotations``.
+        proposal_file: A COCO-style results JSON: a list of
+            ``{"image_id": .., "bbox": [x, y, w, h], "score": ..}`` in original image pixels, which
+            names every image. Where some have no regions, ``{"images": [{"id": ..}, ..],
+            "annotations": [..]}``, with the list as ``annotations``.
         backend_args: Where mmengine reads the file from; None for a local file.
 
     Raises:
-        FileNotFoundError: There is no proposal file.
-        ValueError: The proposal file has another form.
+        FileNotFoundError, ValueError: As :func:`load_proposals`.
     """
 
     def __init__(self, proposal_file: str, backend_args: dict | None = None) -> None:
@@ -42,7 +39,7 @@ class FileProposer(Proposer):
     def source(self, model: nn.Module) -> dict:
         """A digest of all regions."""
         found = sorted(self._proposals.items(), key=repr)
-        parts = (part for key, value in found for part in (repr(key), *value))
+        parts = (part for img_id, arrays in found for part in (repr(img_id), *arrays))
         return {'proposals': f'file@{digest(parts)}'}
 
     def propose(
@@ -56,11 +53,10 @@ class FileProposer(Proposer):
         return found
 
     def read(self, results: dict, most: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """The regions of an image.
+        """The regions of an image, the ``most`` best or all.
 
         Args:
             results: ``img_id``, ``ori_shape`` and ``img_path`` of the image.
-            most: How many of them; all by default.
 
         Returns:
             boxes (n, 4) float32, ``x1, y1, x2, y2`` in pixels of the image, clipped to it, and
@@ -91,11 +87,7 @@ class FileProposer(Proposer):
 
 
 def load_proposals(path: str, backend_args: dict | None) -> dict:
-    """Read a COCO-style results file.
-
-    Args:
-        path: The file; see :class:`FileProposer`.
-        backend_args: Where mmengine reads it from; None for a local file.
+    """Read a COCO-style results file; see :class:`FileProposer`.
 
     Returns:
         For each image id ``x1, y1, x2, y2`` boxes (n, 4) and scores (n,), in descending order of
@@ -113,11 +105,10 @@ def load_proposals(path: str, backend_args: dict | None) -> dict:
     try:
         # Not fileio.load, which would run the code of a pickle.
         content = json.loads(fileio.get(path, backend_args=backend_args))
-        images, items = [], content
-        if isinstance(content, dict):
-            images, items = content['images'], content['annotations']
-        rows: dict = {image['id']: [] for image in images}
-        for item in items:
+        if not isinstance(content, dict):
+            content = dict(images=[], annotations=content)
+        rows: dict = {image['id']: [] for image in content['images']}
+        for item in content['annotations']:
             x, y, w, h = item['bbox']
             box = (x, y, x + w, y + h, item['score'])
             rows.setdefault(item['image_id'], []).append(box)

@@ -4,18 +4,16 @@ import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from mmdet.registry import TRANSFORMS
 
+from mmdet_vild.options import checked_options
+
 
 @TRANSFORMS.register_module()
+@checked_options
 class LoadImageOrSkip(LoadImageFromFile):
     """mmcv's, for an extraction that shall not stop at an image that cannot be read.
 
-    Such an image becomes a black one with the reason in ``unreadable``, which
-    :class:`mmdet_vild.extraction.RegionEmbeddingExtractor` passes by and
-    :class:`mmdet_vild.extraction.EmbeddingStoreWriter` reports at the end; the store gets no
-    record of it. ``PackViLDInputs`` passes it on.
-
-    Args:
-        **kwargs: As :class:`mmcv.transforms.LoadImageFromFile`.
+    Such an image becomes a black one with the reason in ``unreadable``, which ``PackViLDInputs``
+    passes on and :class:`EmbeddingStoreWriter` reports at the end; the store gets no record of it.
     """
 
     def transform(self, results: dict) -> dict:

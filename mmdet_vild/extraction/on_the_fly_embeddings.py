@@ -27,13 +27,8 @@ class OnTheFlyEmbeddings:
     Args:
         teacher: Config of the teacher, such as
             ``dict(type='OpenCLIPTeacher', model_name='ViT-B-32-quickgelu', pretrained='openai')``.
-        proposal_file: The regions to embed, for every training image; see
-            :class:`mmdet_vild.extraction.FileProposer`.
-        backend_args: Where mmengine reads the files from; ``None`` for local files.
-
-    Raises:
-        FileNotFoundError: There is no proposal file.
-        ValueError: The proposal file has another form.
+        proposal_file: The regions to embed, for every training image; see :class:`FileProposer`.
+        backend_args: Where mmengine reads the files from; None for local ones.
     """
 
     def __init__(self, teacher: dict, proposal_file: str, backend_args: dict | None = None) -> None:
@@ -45,23 +40,16 @@ class OnTheFlyEmbeddings:
 
     @property
     def teacher(self) -> str:
-        """str: Identity of the teacher, ``name@hash``."""
+        """str: identity of the teacher, ``name@hash``."""
         return self._built_teacher().identity
 
     @property
     def embed_dims(self) -> int:
-        """int: Width of the embeddings."""
+        """int: width of the embeddings."""
         return self._built_teacher().embed_dims
 
     def read(self, results: dict) -> EmbeddingRecord:
-        """Embed the regions of an image, or return what an earlier call computed.
-
-        Args:
-            results: The dict that a data pipeline passes on, with ``img_id``, ``img_path`` and
-                ``ori_shape``.
-
-        Returns:
-            The record, in descending order of the scores.
+        """As :meth:`mmdet_vild.embedding_store.EmbeddingStore.read`, with ``img_path`` too.
 
         Raises:
             KeyError: The proposal file does not name the image.
@@ -69,22 +57,18 @@ class OnTheFlyEmbeddings:
             ValueError: The image file has another size than the sample, or a box is outside of it.
         """
         img_id = results['img_id']
-        if img_id not in self._records:
-            self._records[img_id] = self._compute(results)
-        return self._records[img_id]
-
-    def _compute(self, results: dict) -> EmbeddingRecord:
+        if img_id in self._records:
+            return self._records[img_id]
         boxes, scores = self._proposer.read(results)
         img_path, expected = results['img_path'], tuple(results['ori_shape'][:2])
         image = mmcv.imfrombytes(fileio.get(img_path, backend_args=self.backend_args))
         if image.shape[:2] != expected:
             raise ValueError(
-                f'image {results["img_id"]!r}: the file {img_path} has (height, width) '
-                f'{image.shape[:2]}, but the sample says {expected}; load images from files '
-                'without changing their size'
+                f'image {img_id!r}: the file {img_path} has (height, width) {image.shape[:2]}, but '
+                f'the sample says {expected}; load images from files without changing their size'
             )
-        embeddings = self._built_teacher().encode_crops(image, boxes)
-        return EmbeddingRecord(boxes, scores, embeddings.numpy().astype(np.float16))
+        embeddings = self._built_teacher().encode_crops(image, boxes).numpy().astype(np.float16)
+        return self._records.setdefault(img_id, EmbeddingRecord(boxes, scores, embeddings))
 
     def _built_teacher(self):
         device = self._teacher_config.get('device', 'cpu')

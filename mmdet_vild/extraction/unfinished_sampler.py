@@ -1,6 +1,7 @@
 """Goes on with an extraction where an earlier run stopped."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from mmdet.registry import DATA_SAMPLERS
 from mmengine.dist import broadcast_object_list, get_dist_info, is_main_process
@@ -27,11 +28,7 @@ class UnfinishedSampler(Sampler):
         self._share(range(len(dataset)))
 
     def leave_out(self, store: str) -> None:
-        """Leave out the images that have a record.
-
-        Args:
-            store: Folder of the store. Where there is none yet, every image is left to do.
-        """
+        """Leave out the images that have a record in a store, if there is one already."""
         left = [None]
         if is_main_process():  # which alone looks, for others may write already
             left = [self._unfinished(store)]
@@ -48,12 +45,11 @@ class UnfinishedSampler(Sampler):
         self.indices = indices[rank::world_size]
 
     def _unfinished(self, store: str) -> list[int]:
-        try:
-            done = set(EmbeddingStore(store).img_ids())
-        except FileNotFoundError:
-            done = set()
-        count = len(self.dataset)
-        return [i for i in range(count) if self.dataset.get_data_info(i)['img_id'] not in done]
+        done = set()
+        with suppress(FileNotFoundError):
+            done.update(EmbeddingStore(store).img_ids())
+        images = map(self.dataset.get_data_info, range(len(self.dataset)))
+        return [i for i, image in enumerate(images) if image['img_id'] not in done]
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.indices)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import zip_longest
+from itertools import product, zip_longest
 from pathlib import PurePath
 
 from mmdet.evaluation import MultiDatasetsEvaluator
@@ -14,14 +14,18 @@ from mmengine.runner import Runner, TestLoop, ValLoop
 from torch import nn
 from torch.utils.data import Dataset
 
-from mmdet_vild.datasets import CLIPCropEmbedding
+from mmdet_vild.datasets import CLIPCropEmbedding, DrawSynonyms, SegmentEmbeddings
 from mmdet_vild.datasets.geometry import check_transforms
 from mmdet_vild.datasets.unwrapped import unwrapped
 from mmdet_vild.embedding_store import EmbeddingStore, MissingRecordError
-from mmdet_vild.models import CLIPTextClassifier, OpenVocabularyMixin, unwrapped_model
-from mmdet_vild.vocabulary import same_teacher
-
-_RESIZING = (BatchResize, BatchSyncRandomResize)
+from mmdet_vild.models import (
+    CLIPTextClassifier,
+    OpenVocabularyMixin,
+    SynonymLoss,
+    unwrapped_model,
+)
+from mmdet_vild.teacher import TeacherTuner
+from mmdet_vild.vocabulary import TextEmbeddings, same_space
 
 
 @HOOKS.register_module()
@@ -32,19 +36,18 @@ class VocabularyCheckHook(Hook):
     tests without complaint, and detects nonsense. Before training (for the validation dataset
     too), validation and testing this hook compares
 
-    - the dataset's ``classes`` with the names in the text-embedding file, in order, and its
-      ``novel_classes``, where it has any, with the novel ones of the classifier;
+    - the dataset's ``classes``, in order, and ``novel_classes`` with the classifier's words;
     - the categories and images of the metrics' annotation files with the dataset's, of any model;
 
-    and before training
+    and before training it looks
 
-    - the store's teacher and embedding width with those of the text embeddings, and the annotation
-      file that it was made for, and its images, with the dataset's;
-    - that nothing resizes the batch, which would leave the stored boxes behind;
-    - that no annotation of a novel category is in the training data, unless the classifier has
-      ``mask_novel=False``, as that of a baseline supervised with novel categories has;
-    - that the train pipeline attaches regions where the model has a ``distill_loss``;
-    - that the teacher that words will be asked of could be built, and encoded the vocabulary.
+    - whether the store has the words' teacher and the dataset's annotation file and images, and
+      segments where these are asked for;
+    - whether the batch is resized, which would leave the stored boxes behind;
+    - for annotations of novel categories, unless the classifier has ``mask_novel=False``;
+    - whether a model with a ``distill_loss`` gets regions, and one with a ``SynonymLoss`` names
+      drawn from its synonyms;
+    - whether the teacher that words will be asked of could be built, and encoded the vocabulary.
 
     Datasets and transforms are found inside their wrappers. Every dataset is gone through once.
 
@@ -60,16 +63,20 @@ class VocabularyCheckHook(Hook):
         model = unwrapped_model(runner)
         if classifiers := _classifiers(model):
             for dataset, transforms in unwrapped(runner.train_loop.dataloader.dataset):
-                for classifier in classifiers:
-                    check_vocabulary(classifier, dataset)
-                check_distillation(model, dataset, transforms)
-                paths, labels = read(dataset)
+                _check_vocabulary(classifiers, dataset)
+                _check_distillation(model, dataset, transforms)
+                _check_synonyms(model, dataset, transforms)
+                paths, labels = _read(dataset)
                 for transform in transforms:
+                    if isinstance(transform, CLIPCropEmbedding | SegmentEmbeddings):
+                        words = [classifier.vocabulary for classifier in classifiers]
+                        _check_store(words, transform, dataset, paths)
+                    elif isinstance(transform, DrawSynonyms) and transform.store is not None:
+                        _check_store([transform.text], transform, dataset, paths)
                     if isinstance(transform, CLIPCropEmbedding):
-                        check_store(classifiers, transform, dataset, paths)
                         check_transforms(transforms)
-                        check_batch_augments(model)
-                check_no_novel(classifiers, dataset, labels)
+                        _check_batch_augments(model)
+                _check_no_novel(classifiers, dataset, labels)
         if runner.val_loop is not None:  # built by now
             self._check_loop(model, runner.val_loop)
         if isinstance(model, OpenVocabularyMixin):
@@ -91,15 +98,20 @@ class VocabularyCheckHook(Hook):
         own = isinstance(loop.evaluator, MultiDatasetsEvaluator)
         for number, tested in enumerate(whole.datasets if own else [whole]):
             for dataset, _ in unwrapped(tested):
-                for classifier in _classifiers(model):
-                    check_vocabulary(classifier, dataset)
-                paths, _ = read(dataset)
+                _check_vocabulary(_classifiers(model), dataset)
+                paths, _ = _read(dataset)
                 for metric in metrics[number : number + 1] if own else metrics:
-                    check_metric(metric, dataset, paths)
+                    _check_metric(metric, dataset, paths)
         self._checked = loop
 
 
-def read(dataset: Dataset) -> tuple[dict, Counter]:
+def _classifiers(model: nn.Module) -> list[CLIPTextClassifier | TeacherTuner]:
+    """What compares with words."""
+    kinds = CLIPTextClassifier, TeacherTuner
+    return [module for module in model.modules() if isinstance(module, kinds)]
+
+
+def _read(dataset: Dataset) -> tuple[dict, Counter]:
     """Image id -> path of the images of a dataset, and how many annotations have each label."""
     paths, labels = {}, Counter()
     for info in map(dataset.get_data_info, range(len(dataset))):
@@ -108,32 +120,39 @@ def read(dataset: Dataset) -> tuple[dict, Counter]:
     return paths, labels
 
 
-def check_vocabulary(classifier: CLIPTextClassifier, dataset: Dataset) -> None:
-    """Raise a ValueError where labels or the novel split of a dataset differ from the words'."""
-    classes, words = tuple(dataset.metainfo['classes']), classifier.names
-    if classes != words:
-        raise ValueError(
-            f'{_describe(dataset)} has {len(classes)} classes and the text embeddings '
-            f'{len(words)} words{_difference(classes, words)}; encode the vocabulary of its '
-            'annotation file with tools/encode_vocabulary.py'
-        )
-    if dataset.metainfo.get('novel_classes') is None:
-        return
-    found, expected = set(dataset.metainfo['novel_classes']), set(classifier.novel_names)
-    if found != expected:
-        raise ValueError(
-            f'{_describe(dataset)} and the text embeddings disagree on which categories are novel; '
-            f'only in the dataset: {sorted(found - expected)[:5]}, only in the text embeddings: '
-            f'{sorted(expected - found)[:5]}'
-        )
+def _describe(dataset: Dataset) -> str:
+    return f'{type(dataset).__name__} ({getattr(dataset, "ann_file", "no annotation file")})'
 
 
-def check_metric(metric: BaseMetric, dataset: Dataset, paths: dict) -> None:
-    """Raise a ValueError where a metric would compare detections with other annotations.
+def _difference(classes: Sequence[str], names: Sequence[str]) -> str:
+    for label, (one, other) in enumerate(zip_longest(classes, names)):
+        if one != other:
+            return f', and label {label} is {one!r} in the one and {other!r} in the other'
+    return ''
 
-    mmdet's COCO and LVIS metrics read an annotation file of their own, and count labels in the
-    order of its categories. ``paths`` are those of the images of the dataset.
-    """
+
+def _check_vocabulary(classifiers: Sequence[CLIPTextClassifier], dataset: Dataset) -> None:
+    """Labels, and the novel split, are those of the words."""
+    classes, novel = map(dataset.metainfo.get, ('classes', 'novel_classes'))
+    classes = tuple(classes or ())
+    for classifier in classifiers:
+        if classes != classifier.names:
+            raise ValueError(
+                f'{_describe(dataset)} has {len(classes)} classes and the text embeddings '
+                f'{len(classifier.names)} words{_difference(classes, classifier.names)}; encode '
+                'the vocabulary of its annotation file with tools/encode_vocabulary.py'
+            )
+        found, expected = set(novel or ()), set(classifier.novel_names)
+        if novel is not None and found != expected:
+            raise ValueError(
+                f'{_describe(dataset)} and the text embeddings disagree on which categories are '
+                f'novel; only in the dataset: {sorted(found - expected)[:5]}, only in the text '
+                f'embeddings: {sorted(expected - found)[:5]}'
+            )
+
+
+def _check_metric(metric: BaseMetric, dataset: Dataset, paths: dict) -> None:
+    """A metric of COCO or LVIS, which reads a file of its own, compares with the dataset's."""
     lvis = getattr(metric, '_lvis_api', None)
     api = lvis or getattr(metric, '_coco_api', None)
     if api is None:
@@ -158,29 +177,33 @@ def check_metric(metric: BaseMetric, dataset: Dataset, paths: dict) -> None:
     )
 
 
-def check_store(
-    classifiers: Sequence[CLIPTextClassifier],
-    transform: CLIPCropEmbedding,
+def _check_store(
+    vocabularies: Sequence[TextEmbeddings],
+    transform: CLIPCropEmbedding | SegmentEmbeddings | DrawSynonyms,
     dataset: Dataset,
     paths: dict,
 ) -> None:
-    """Raise a ValueError where a store has another teacher or annotations, or lacks an image."""
+    """The store is of the words' teacher and of the dataset's annotations, and has all images."""
     store = transform.store
-    for classifier in classifiers:
-        same = same_teacher(store.teacher, classifier.teacher)
-        if not same or store.embed_dims != classifier.embed_dims:
+    for words in vocabularies:
+        if not same_space(store.teacher, words.teacher) or store.embed_dims != words.embed_dims:
             raise ValueError(
                 f'the region embeddings come from the teacher {store.teacher} and are '
-                f'{store.embed_dims} wide, the text embeddings from {classifier.teacher} and '
-                f'{classifier.embed_dims} wide; both must come from one teacher'
+                f'{store.embed_dims} wide, the text embeddings from {words.teacher} and '
+                f'{words.embed_dims} wide; both must come from one teacher'
             )
     if not isinstance(store, EmbeddingStore):
         return
+    if not isinstance(transform, CLIPCropEmbedding) and not store.header.get('segments'):
+        raise ValueError(
+            f'the embedding store at {store.path}, which {type(transform).__name__} reads, has '
+            'regions, and no segments; name one that a SegmentEmbeddingExtractor wrote'
+        )
     if store.header['dataset'] and getattr(dataset, 'ann_file', None):
         store.check_dataset(dataset.ann_file, getattr(dataset, 'backend_args', None))
     done = set(store.img_ids())
     missing = [img_id for img_id in paths if img_id not in done]
-    if missing and not transform.allow_missing:
+    if missing and not getattr(transform, 'allow_missing', False):
         raise MissingRecordError(
             f'the embedding store at {store.path} has no record of {len(missing)} of the '
             f'{len(paths)} images of {_describe(dataset)}, such as image {missing[0]!r}; '
@@ -188,32 +211,67 @@ def check_store(
         )
 
 
-def check_batch_augments(model: nn.Module) -> None:
-    """Raise a ValueError where the data preprocessor resizes images and not their regions."""
+def _check_batch_augments(model: nn.Module) -> None:
+    """The data preprocessor does not resize images without their regions."""
     augments = getattr(model.data_preprocessor, 'batch_augments', None) or []
-    if resizing := [type(a).__name__ for a in augments if isinstance(a, _RESIZING)]:
+    resizing = [a for a in augments if isinstance(a, (BatchResize, BatchSyncRandomResize))]
+    if resizing:
         raise ValueError(
-            f'the data preprocessor resizes the batch ({resizing}) without the regions that '
-            'CLIPCropEmbedding attached; use a resizing transform of the train pipeline instead'
+            f'the data preprocessor resizes the batch ({[type(a).__name__ for a in resizing]}) '
+            'without the regions that CLIPCropEmbedding attached; use a resizing transform of the '
+            'train pipeline instead'
         )
 
 
-def check_distillation(model: nn.Module, dataset: Dataset, transforms: Sequence) -> None:
-    """Raise a ValueError where a model has a ``distill_loss`` and its training data no regions."""
+def _check_distillation(model: nn.Module, dataset: Dataset, transforms: Sequence) -> None:
+    """The training data of a model with a ``distill_loss`` have regions."""
     distilling = any(getattr(m, 'distill_loss', None) is not None for m in model.modules())
-    if distilling and not any(isinstance(t, CLIPCropEmbedding) for t in transforms):
+    attaching = CLIPCropEmbedding | SegmentEmbeddings
+    if distilling and not any(isinstance(t, attaching) for t in transforms):
         found = [type(transform).__name__ for transform in transforms]
         raise ValueError(
             f'the model has a distill_loss, but the train pipeline of {_describe(dataset)} has no '
             f'CLIPCropEmbedding (found {found}); add CLIPCropEmbedding, and PackViLDInputs in '
-            'place of PackDetInputs, to its end, or train ViLD-text with distill_loss=None'
+            'place of PackDetInputs, to its end, or train ViLD-text with distill_loss=None (GKC: '
+            'SegmentEmbeddings and PackSegmentInputs, or distill_loss=None)'
         )
 
 
-def check_no_novel(
+def _check_synonyms(model: nn.Module, dataset: Dataset, transforms: Sequence) -> None:
+    """Names are drawn, if they need be, from the synonyms that the loss has, in their order."""
+    losses = [module for module in model.modules() if isinstance(module, SynonymLoss)]
+    drawing = [transform for transform in transforms if isinstance(transform, DrawSynonyms)]
+    if not drawing and any(loss.way == 'random' for loss in losses):
+        found = [type(transform).__name__ for transform in transforms]
+        raise ValueError(
+            'the model has a SynonymLoss(way="random"), but the train pipeline of '
+            f'{_describe(dataset)} has no DrawSynonyms (found {found}); add it after '
+            'SegmentInstances, and PackSegmentInputs in place of PackDetInputs, or take way="max"'
+        )
+    for loss, transform in product(losses, drawing):
+        drawn, known = transform.text, loss.text
+        if (drawn.names, drawn.synonyms) != (known.names, known.synonyms):
+            first = next(
+                (
+                    f', such as {one!r} and {other!r} of category {number}'
+                    for number, (one, other) in enumerate(
+                        zip_longest(drawn.synonyms, known.synonyms)
+                    )
+                    if one != other
+                ),
+                '',
+            )
+            raise ValueError(
+                f'DrawSynonyms draws from {transform.path} and SynonymLoss has {loss.path}, which '
+                f'have different synonyms{first}; encode both from one file of '
+                'tools/diversify_vocabulary.py'
+            )
+
+
+def _check_no_novel(
     classifiers: Sequence[CLIPTextClassifier], dataset: Dataset, labels: Counter
 ) -> None:
-    """Raise a ValueError where what is novel to a classifier is annotated in training data."""
+    """What is novel to a classifier is not annotated in training data."""
     masking = [c.novel.nonzero().flatten().tolist() for c in classifiers if c.mask_novel]
     names = classifiers[0].names
     counts = Counter({names[label]: labels[label] for label in {*sum(masking, [])} & {*labels}})
@@ -224,18 +282,3 @@ def check_no_novel(
             'OpenVocabularyCocoDataset drop them, unless drop_novel=False or test_mode=True. For a '
             'supervised baseline, set mask_novel=False in the CLIPTextClassifier'
         )
-
-
-def _difference(classes: Sequence[str], names: Sequence[str]) -> str:
-    for label, (one, other) in enumerate(zip_longest(classes, names)):
-        if one != other:
-            return f', and label {label} is {one!r} in the one and {other!r} in the other'
-    return ''
-
-
-def _describe(dataset: Dataset) -> str:
-    return f'{type(dataset).__name__} ({getattr(dataset, "ann_file", "no annotation file")})'
-
-
-def _classifiers(model: nn.Module) -> list[CLIPTextClassifier]:
-    return [module for module in model.modules() if isinstance(module, CLIPTextClassifier)]

@@ -9,11 +9,9 @@ from mmengine.runner import Runner
 class WorkDirConfigHook(Hook):
     """Writes the run's config once more, without what the command line said of this one run.
 
-    MMDetection's train and test tools write their arguments into the config that MMEngine keeps in
-    the work folder and in checkpoints: the launcher, whether to resume and from what, the
-    checkpoint that is tested, and the model and the pipeline of ``--tta``. Tools that are given
-    that file then look for other processes (``KeyError: 'RANK'``), for the state of an optimizer,
-    or put one model of test-time augmentation into another.
+    MMDetection's tools write their arguments into the config in the work folder and in checkpoints.
+    Given that config, they fail by the launcher (``KeyError: 'RANK'``), ``resume``, or the model of
+    ``--tta``.
     """
 
     priority = 'VERY_HIGH'

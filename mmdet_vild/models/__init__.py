@@ -1,45 +1,14 @@
 """What detects: text classifiers, heads, losses and detectors, registered in mmdet's MODELS."""
 
-from .classifiers import CLIPTextClassifier, vocabulary_state
-from .detections import explained_detections
-from .detectors import (
-    CLIPOnCrops,
-    OpenVocabularyMixin,
-    OpenVocabularyTTA,
-    ViLD,
-    ViLDTextCLIP,
-    WordEncoder,
-)
-from .losses import ViLDImageDistillLoss
-from .nms import lazy_detections, lazy_multiclass_nms
-from .roi_heads import (
-    LazyNMSRoIHead,
-    ViLDBBoxHead,
-    ViLDEnsembleBBoxHead,
-    ViLDRoIHead,
-    geometric_mean,
-)
-from .unwrapped_model import unwrapped_model
-from .words import Words
-
-__all__ = [
-    'CLIPOnCrops',
-    'CLIPTextClassifier',
-    'LazyNMSRoIHead',
-    'OpenVocabularyMixin',
-    'OpenVocabularyTTA',
-    'ViLD',
-    'ViLDBBoxHead',
-    'ViLDEnsembleBBoxHead',
-    'ViLDImageDistillLoss',
-    'ViLDRoIHead',
-    'ViLDTextCLIP',
-    'WordEncoder',
-    'Words',
-    'explained_detections',
-    'geometric_mean',
-    'lazy_detections',
-    'lazy_multiclass_nms',
-    'unwrapped_model',
-    'vocabulary_state',
-]
+from .backbones import *  # noqa: F403
+from .classifiers import *  # noqa: F403
+from .dense_heads import *  # noqa: F403
+from .detectors import *  # noqa: F403
+from .lazy_nms import lazy_detections, lazy_multiclass_nms  # noqa: F401
+from .losses import *  # noqa: F403
+from .partial_objects import partial_objects  # noqa: F401
+from .roi_heads import *  # noqa: F403
+from .segmentors import *  # noqa: F403
+from .timm_backbone import TimmBackbone  # noqa: F401
+from .unwrapped_model import unwrapped_model  # noqa: F401
+from .words import Words  # noqa: F401

@@ -1,8 +1,7 @@
-"""Coordinates under mixed precision.
+"""Coordinates under mixed precision: bfloat16 moves one of 700 pixels by up to 2.
 
-mmdet makes anchors in the precision of the RPN's scores, and its RoI extractors round the
-coordinates of RoIs to that of the feature maps. bfloat16 has 8 bits: it moves a coordinate of 700
-pixels by up to 2, and so changes the size of a box by up to 4.
+mmdet makes anchors in the precision of the RPN's scores, and its RoI extractors round RoIs to that
+of the feature maps.
 """
 
 from typing import Any

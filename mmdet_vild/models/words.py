@@ -23,6 +23,7 @@ class Words:
         novel: (C + R,) bool, the words that the detector has not learned from annotations.
         count: C.
         owners: (V,) int64, which word each row is of, where words have several rows.
+        pictures: (C + R,) bool, the words in whose place pictures were given, if there are any.
     """
 
     names: tuple[str, ...]
@@ -30,6 +31,7 @@ class Words:
     novel: Tensor
     count: int
     owners: Tensor | None = None
+    pictures: Tensor | None = None
 
     @classmethod
     def from_text_embeddings(
@@ -39,7 +41,7 @@ class Words:
         count: int | None = None,
         by_synonym: bool = False,
     ) -> 'Words':
-        """The first ``count`` words of text embeddings, with which the others compete.
+        """The first ``count`` words, by default all, with which the others compete.
 
         With ``by_synonym`` a word has a row for each of its synonyms.
         """
@@ -50,4 +52,37 @@ class Words:
             owners = torch.arange(len(counts)).repeat_interleave(counts).to(device)
         embeddings = normalize(torch.from_numpy(rows), dim=-1, eps=NORM_EPS).to(device)
         novel = torch.from_numpy(text.novel).to(device)
-        return cls(text.names, embeddings, novel, count or len(text.names), owners)
+        pictures = torch.from_numpy(text.pictures).to(device) if text.pictures.any() else None
+        return cls(text.names, embeddings, novel, count or len(text.names), owners, pictures)
+
+    def texts(self) -> Tensor:
+        """The embeddings (n, D) of those that are no pictures."""
+        if self.pictures is None:
+            return self.embeddings
+        pictures = self.pictures if self.owners is None else self.pictures[self.owners]
+        return self.embeddings[~pictures]
+
+
+def level_pictures(similarities: Tensor, embeddings: Tensor, words: Words, own: Words) -> Tensor:
+    """Similarities of an image's regions, in which pictures are on the level of texts.
+
+    To any region a CLIP picture is far more similar than any text is (the modality gap), and would
+    win every softmax. What counts here is how much more similar one region is to it than the
+    image's regions on average, to which it is as similar as the texts on average.
+
+    Args:
+        similarities: (..., C + R).
+        embeddings: (..., D) of the regions of one image.
+        words: The C + R words.
+        own: The vocabulary of the detector, whose texts count if the words have none. If it has
+            none either, nothing is changed.
+    """
+    if words.pictures is None:
+        return similarities
+    texts = words.texts()
+    texts = texts if len(texts) else own.texts()
+    if not len(texts):
+        return similarities
+    level = embeddings @ texts.float().mean(0)
+    gap = (similarities - level[..., None]).flatten(0, -2).mean(0)
+    return similarities - gap * words.pictures

@@ -1,6 +1,6 @@
 """Cuts regions out of images and resizes them, many at once and on the model's device."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -11,8 +11,7 @@ from torchvision.transforms.v2.functional import InterpolationMode, resize
 #: A region is seen at its own size and with half as much context again (ViLD, Sec. 3.3).
 CROP_SCALES = (1.0, 1.5)
 #: How a region that is no square becomes one; see :func:`resize_windows`.
-CropMode = Literal['squash', 'pad', 'centre_crop']
-CROP_MODES = get_args(CropMode)
+CropMode = Literal['squash', 'pad', 'pad_black', 'centre_crop']
 #: Windows are resized together with others up to the same one of these sizes, in pixels.
 _BUCKETS = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 #: Most elements of the largest intermediate array.
@@ -21,20 +20,18 @@ _MOST_ELEMENTS = 2**27
 _MOST_CUT_OFF = 8
 
 
-def crop_windows(boxes: Tensor, scale: float, image_size: tuple[int, int]) -> Tensor:
-    """Whole-pixel windows around boxes, at least one pixel wide and high, inside the image.
+def crop_windows(
+    boxes: Tensor, scale: float, image_size: tuple[int, int], min_side: float = 0
+) -> Tensor:
+    """Whole-pixel windows around boxes (n, 4), ``scale`` times as large, about the same centre.
 
-    Args:
-        boxes: (n, 4), ``x1, y1, x2, y2``.
-        scale: How much larger than the box, about the same centre.
-        image_size: (height, width).
-
-    Returns:
-        (n, 4) int64, ``x1, y1, x2, y2`` with exclusive ends.
+    They are (n, 4) int64 with exclusive ends, inside an image of (height, width) ``image_size``,
+    and at least a pixel wide and high. A box narrower or lower than ``min_side`` counts as that
+    wide or high.
     """
     height, width = image_size
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-    half = (boxes[:, 2:] - boxes[:, :2]) / 2 * scale
+    half = ((boxes[:, 2:] - boxes[:, :2]) / 2).clamp(min=min_side / 2) * scale
     limit = torch.tensor([width, height], device=boxes.device)
     start = (centre - half).floor().long().clamp(min=0).minimum(limit - 1)
     end = (centre + half).ceil().long().minimum(limit).maximum(start + 1)
@@ -52,9 +49,8 @@ def resize_windows(
 ) -> Tensor:
     """Resize windows of images with antialiased bicubic interpolation, as Pillow does.
 
-    On a GPU in groups: both axes are linear maps of the window's pixels, so windows of similar
-    size, of whichever image, are resized by two batched matrix products. On the CPU one by one,
-    which is faster there.
+    On a GPU windows of similar size, of whichever image, are resized together, by a matrix product
+    for each axis. On the CPU one by one, which is faster there.
 
     Args:
         images: (b, 3, H, W) uint8; an image may fill the upper left corner alone.
@@ -62,9 +58,9 @@ def resize_windows(
         windows: (n, 4) int64 on the CPU, ``x1, y1, x2, y2`` with exclusive ends, inside the image.
         size: (height, width) of the results.
         mode: ``'squash'`` changes the aspect ratio, as the authors do; ``'pad'`` keeps it;
+            ``'pad_black'`` keeps it too, by a black square around the window, as EZSD does;
             ``'centre_crop'`` keeps it and cuts off the ends of the longer side, as open_clip does.
-        mean: (3, 1, 1), which is subtracted from the values of 0 to 255, on the images' device.
-        std: (3, 1, 1), by which they are divided then.
+        mean, std: (3, 1, 1) on the images' device, of values of 0 to 255.
 
     Returns:
         (n, 3, height, width) float32 on the images' device; 0 where ``'pad'`` has filled up.
@@ -85,6 +81,7 @@ def _resize_each(images, owners, windows, size, mode, mean, std) -> Tensor:
     ):
         # A copy, as the resizing of what is not contiguous takes twice as long.
         window = np.ascontiguousarray(pictures[owner, y1:y2, x1:x2])
+        window = _black_square(window) if mode == 'pad_black' else window
         window = torch.from_numpy(window).permute(2, 0, 1)
         if target[0] * target[1] > _MOST_CUT_OFF * size[0] * size[1]:
             resized = _resize_thin(window, target, (top, left), size)
@@ -102,11 +99,24 @@ def _resize_each(images, owners, windows, size, mode, mean, std) -> Tensor:
     return out
 
 
+def _black_square(window: np.ndarray) -> np.ndarray:
+    """A window (h, w, 3) in the middle of a square of its longer side."""
+    height, width = window.shape[:2]
+    side = max(height, width)
+    (top, left), square = _margins(side, height, width), np.zeros((side, side, 3), np.uint8)
+    square[top : top + height, left : left + width] = window
+    return square
+
+
+def _margins(side, height, width) -> tuple:
+    """How many black rows are above and columns left of a window in its square."""
+    return (side - height) // 2, (side - width) // 2
+
+
 def _resize_thin(
     window: Tensor, target: list[int], offset: tuple[int, int], size: tuple[int, int]
 ) -> Tensor:
-    """What is left of a resized window, without resizing what is cut off; rounded once, not after
-    each axis."""
+    """What is left of a resized window, without resizing what is cut off."""
     down, across = (
         _weights(*(torch.tensor([v[axis]]) for v in (window.shape[1:], target, offset)), size[axis])
         for axis in (0, 1)
@@ -115,12 +125,13 @@ def _resize_thin(
 
 
 def _placement(windows: Tensor, size: tuple[int, int], mode: str) -> tuple[Tensor, Tensor]:
-    """What each window is resized to, and where in the result that starts.
+    """The (height, width) that each window is resized to, and where in the result (top, left).
 
-    Returns:
-        Two (n, 2) int64 of height and width, and of top and left; negative ones are cut off.
+    Both (n, 2) int64; what is at negative places is cut off.
     """
     lengths = (windows[:, 2:] - windows[:, :2]).flip(1)
+    if mode == 'pad_black':  # what is resized is a square
+        mode, lengths = 'squash', lengths.amax(1, keepdim=True).expand_as(lengths)
     whole = torch.tensor(size, device=windows.device)
     ratios = whole / lengths.double()
     if mode == 'squash':
@@ -151,38 +162,41 @@ def _resize_groups(images, owners, windows, size, mode, mean, std) -> Tensor:
         side = side or int(largest.max())
         most = max(_MOST_ELEMENTS // (3 * side * max(side, size[1])), 1)
         for part in members.split(most):
-            resized, filled = _resize_group(images, part[:, 1:], side, size)
+            resized, filled = _resize_group(images, part[:, 1:], side, size, mode == 'pad_black')
             resized = resized.sub_(mean).div_(std)
             out[part[:, 0]] = resized * filled if mode == 'pad' else resized
     return out
 
 
 def _resize_group(
-    images: Tensor, plan: Tensor, side: int, size: tuple[int, int]
+    images: Tensor, plan: Tensor, side: int, size: tuple[int, int], in_square: bool
 ) -> tuple[Tensor, Tensor]:
     """Windows of at most ``side`` pixels, by owner, window, target and offset in (n, 9) rows.
 
-    Returns:
-        (n, 3, height, width) of 0 to 255, and (n, 1, height, width) where anything is.
+    ``in_square`` puts each into a black one first.
+
+    Returns (n, 3, height, width) of 0 to 255, and (n, 1, height, width) where anything is.
     """
     # Half precision has 11 bits, enough for 256 levels; tensor cores need it.
     dtype = torch.float16 if images.is_cuda else torch.float32
     owners, windows, targets, offsets = plan.split([1, 4, 2, 2], dim=1)
     end, start = windows.flip(1).split(2, dim=1)  # each y, x
+    lengths = end - start
+    margins = torch.zeros_like(lengths)
+    if in_square:
+        lengths = lengths.amax(1, keepdim=True).expand_as(lengths)
+        margins = torch.stack(_margins(lengths[:, 0], *(end - start).T), dim=1)
     pixels = torch.arange(side, device=images.device)
     channels = torch.arange(3, device=images.device)
-    rows = (start[:, :1] + pixels).clamp(max=images.shape[2] - 1)
-    columns = (start[:, 1:] + pixels).clamp(max=images.shape[3] - 1)
-    cut = images[
-        owners[:, :, None, None],
-        channels[:, None, None],
-        rows[:, None, :, None],
-        columns[:, None, None, :],
-    ].to(dtype)
-    # Both axes at once.
-    weights = _weights(
-        *(axes.T.flatten() for axes in (end - start, targets, offsets)), max(size), side
-    )
+    rows = (start[:, :1] - margins[:, :1] + pixels).clamp(0, images.shape[2] - 1)
+    columns = (start[:, 1:] - margins[:, 1:] + pixels).clamp(0, images.shape[3] - 1)
+    which = owners[:, :, None, None], channels[:, None, None]
+    cut = images[(*which, rows[:, None, :, None], columns[:, None, None])].to(dtype)
+    both_axes = (axes.T.flatten() for axes in (lengths, targets, offsets))
+    weights = _weights(*both_axes, max(size), side)
+    if in_square:  # what is black adds nothing
+        first, last = margins.T.flatten(), (margins + end - start).T.flatten()
+        weights *= ((pixels >= first[:, None]) & (pixels < last[:, None]))[:, None]
     down, across = weights.chunk(2)
     down, across = down[:, None, : size[0]], across[:, None, : size[1]]
     filled = (down.sum(3) > 0)[..., None] & (across.sum(3) > 0)[:, :, None]

@@ -53,11 +53,7 @@ def check_model(model_name: str, pretrained: str | None, model_config: str | Non
 
 
 def download_weights(model_name: str, pretrained: str | None) -> None:
-    """Put the weights of a tag of open_clip where open_clip finds them.
-
-    Raises:
-        ConnectionError: They are not there and cannot be downloaded.
-    """
+    """Put the weights of a tag where open_clip finds them; ConnectionError if that fails."""
     import open_clip
 
     if not pretrained or Path(pretrained).is_file():
@@ -102,7 +98,7 @@ def load_tokenizer(model_name: str) -> Callable:
 
 
 def normalisation(model_name: str) -> dict:
-    """The mean and the standard deviation of pixels that a model's weights in a file expect.
+    """The ``mean`` and ``std`` of pixels that a model's weights in a file expect.
 
     Those of all weights that open_clip has for it; empty if it has none, or if they differ.
     """

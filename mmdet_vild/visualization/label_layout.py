@@ -15,8 +15,7 @@ def place_labels(boxes: np.ndarray, sizes: np.ndarray, width: int, height: int) 
     Args:
         boxes: (n, 4) ``x1, y1, x2, y2`` in pixels, the most important first.
         sizes: (n, 2) widths and heights of their labels in pixels.
-        width: Of the picture.
-        height: Of the picture.
+        width, height: Of the picture.
 
     Returns:
         (n, 4) the rectangles of the labels. One larger than the picture begins at its edge.

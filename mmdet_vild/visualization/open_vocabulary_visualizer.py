@@ -1,6 +1,7 @@
 """MMDetection's visualizer, for many words of which some are novel."""
 
 import math
+from collections.abc import Sequence
 from functools import cached_property
 
 import cv2
@@ -13,14 +14,15 @@ from mmdet.structures.mask import bitmap_to_polygon
 from mmdet.visualization import DetLocalVisualizer
 from mmdet.visualization.palette import get_palette
 from mmengine.dist import master_only
-from mmengine.structures import InstanceData
+from mmengine.structures import InstanceData, PixelData
 from torch.nn.functional import normalize
 from torchvision.ops import nms
 
 from mmdet_vild.options import Count, CountOrZero, Fraction, Positive, checked_options
-from mmdet_vild.vocabulary import TextEmbeddings, same_teacher
+from mmdet_vild.vocabulary import TextEmbeddings, same_space
 
 from .label_layout import place_labels
+from .semantic_maps import NAMED_SHARE, label_color, name_place, painted, shares
 
 #: Cold and warm, which differ to colour-blind readers too; novel words also have a star.
 BASE_COLORS = ((0, 90, 160), (0, 158, 115), (86, 180, 233), (70, 60, 170), (0, 190, 190))
@@ -31,6 +33,7 @@ MIN_FONT, LINE = 13, 1.4
 INDENT = 4 * ' '
 #: Fields of detections, and what they are called.
 PARTS = {'text_scores': 'text', 'image_scores': 'image', 'objectness': 'objectness'}
+PARTS |= {'iou_scores': 'IoU'}
 #: How many words are named for a region.
 NEAREST = 3
 #: Of regions that overlap by a larger IoU only the better one is drawn.
@@ -44,33 +47,30 @@ MASK_SIDE = 28
 class OpenVocabularyVisualizer(DetLocalVisualizer):
     """``DetLocalVisualizer`` whose labels can be read, and which marks novel categories.
 
-    Each word has a colour: a warm one if it is novel, and its label begins with a star, and a cold
-    one if it is base. ``dataset_meta['base_classes']`` says which are base: mmdet_vild's datasets
-    and detectors have it, so it holds for the test tool, ``DetInferencer``, the demos and
-    ``browse_dataset.py``. Any other word is novel. Without it, colours are those of mmdet.
+    Each word has a colour: a warm one, and a star, if it is novel, and a cold one if it is among
+    ``dataset_meta['base_classes']``, which mmdet_vild's datasets and detectors have. Without it,
+    colours are those of mmdet.
 
-    Of a training sample with the teacher's regions (``distill_instances``), as
-    ``browse_dataset.py`` draws it, some of them are drawn beside the ground truth, with the words
-    that their embeddings are nearest to.
+    A map of labels has a colour for each, names in its large areas, and beside it a legend with the
+    share of each; pixels of no class stay as they are.
+
+    Some of the teacher's regions of a training sample (``distill_instances``), as
+    ``browse_dataset.py`` draws it, are drawn beside the ground truth, with the words nearest to
+    them.
 
     Args:
-        name: As mmdet's.
-        *args: Those of :class:`mmdet.visualization.DetLocalVisualizer`.
+        name: As mmdet's, and so ``*args``, ``text_color``, ``line_width`` and ``**kwargs``.
         text_embeddings: The text-embedding file whose words are named for the teacher's regions.
         max_proposals: At most this many regions are drawn, in the order of the sample, without
             those that overlap one of them by more than half.
         max_iou: Of detections that overlap by a larger IoU, whatever their words, only the surest
             is drawn, since the detector looks for each word apart; 1 draws all.
-        explain: Whether to write beside the picture what the score of each detection is made of,
-            and which other words it might have had, as a detector says with
-            ``test_cfg.rcnn.explain``.
+        explain: Whether to write beside the picture what ``test_cfg.rcnn.explain`` says of each
+            score.
         min_size: A picture whose longer side has fewer pixels is enlarged by a whole factor
-            before it is drawn on, where it is shown or written to a file; 0 enlarges none. What
-            ``get_image`` returns otherwise has the size of the picture, as a video needs it.
-        text_color: As mmdet's.
-        line_width: As mmdet's.
+            where it is shown or written to a file; 0 enlarges none.
+        font_scale: Letters and lines are larger by this factor: 2 for a figure of two columns.
         alpha: Opacity of masks.
-        **kwargs: Those of :class:`mmdet.visualization.DetLocalVisualizer`.
 
     Raises:
         FileNotFoundError, ValueError: While drawing: ``text_embeddings`` cannot be read, or its
@@ -87,6 +87,7 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
         max_iou: Fraction = 0.7,
         explain: bool = False,
         min_size: CountOrZero = 500,
+        font_scale: Positive = 1.0,
         text_color: str | tuple[int, ...] = (255, 255, 255),
         line_width: Positive = 2,
         alpha: Fraction = 0.15,
@@ -100,6 +101,7 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
         self.max_iou = max_iou
         self.explain = explain
         self.min_size = min_size
+        self.font_scale = font_scale
 
     @master_only
     def add_datasample(
@@ -124,16 +126,15 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
                 draw_pred, pred_score_thr = True, -math.inf
             factor = math.ceil(self.min_size / max(image.shape[:2]))
             if factor > 1 and (show or out_file is not None):
-                image = cv2.resize(
-                    np.ascontiguousarray(image),
-                    None,
-                    fx=factor,
-                    fy=factor,
-                    interpolation=cv2.INTER_CUBIC,
-                )
+                height, width = image.shape[:2]
+                size = (width * factor, height * factor)
+                image = cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_CUBIC)
                 for key in ('gt_instances', 'pred_instances'):
                     if key in data_sample:
                         data_sample.set_field(_enlarged(data_sample.get(key), factor), key)
+                for key in ('gt_sem_seg', 'pred_sem_seg'):
+                    if key in data_sample:
+                        data_sample.set_field(_enlarged_map(data_sample.get(key), factor), key)
         super().add_datasample(
             name, image, data_sample, draw_gt, draw_pred, show, wait_time, out_file,
             pred_score_thr, step,
@@ -146,62 +147,105 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
         classes: list[str] | None,
         palette: list[tuple] | None,
     ) -> np.ndarray:
-        """Draw instances: masks, over them boxes, over them labels.
-
-        Returns:
-            The picture, RGB, with a column of text at its right if there are words to name.
-        """
+        """Draw masks, over them boxes, over them labels, and at the right a column of notes."""
         if 'bboxes' not in instances:
             return super()._draw_instances(image, instances, classes, palette)
-        if self.explain and 'scores' in instances and 'notes' not in instances:
-            instances = instances.new()
-            instances.notes = self._explanations(instances)
-        if 'scores' in instances:  # the surest first: its label is placed first
+        detected = 'scores' in instances
+        if detected:
+            if self.explain and 'notes' not in instances:
+                instances = instances.new()
+                instances.notes = self._explanations(instances)
+            # The surest first: its label is placed first.
             instances = surest(instances, self.max_iou)
-        words = _words(instances, classes)
+        words = instances.get('label_names')
+        if words is None:
+            words = [classes[i] if classes else f'class {i}' for i in map(int, instances.labels)]
         novel = self._are_novel(words, instances.get('novel'))
         names = list(map(_marked, words, novel))
         if 'base_classes' in self.dataset_meta:
             colors = list(map(word_color, instances.labels, novel))
         else:
             colors = _colors(palette, instances)
+        fills = _colors(self.mask_color, instances) if self.mask_color else colors
+        edges = _colors(self.bbox_color, instances) if self.bbox_color else colors
 
         height, width = image.shape[:2]
-        font = max(MIN_FONT, math.sqrt(height * width) / 45)
+        font = self.font_scale * max(MIN_FONT, math.sqrt(height * width) / 45)
         if 'notes' in instances:
             names = [f'{i} {name}' for i, name in enumerate(names, 1)]
             column = self._column(names, instances.notes, height, font)
-        elif 'scores' in instances:
+        elif detected:
             names = [f'{n} {100 * s:.1f}' for n, s in zip(names, instances.scores, strict=True)]
 
         self.set_image(image)
         order = slice(None, None, -1)  # the surest is drawn last
         if len(instances) and 'masks' in instances:
             masks = _masks(instances)
-            if 'scores' in instances:
+            if detected:
                 masks = _smooth(masks, get_box_tensor(instances.bboxes))
-            fills = _colors(self.mask_color, instances) if self.mask_color else colors
             self.draw_binary_masks(masks[order], colors=fills[order], alphas=self.alpha)
             outlines = [outline for mask in masks for outline in bitmap_to_polygon(mask)[0]]
             if outlines:
                 self.draw_polygons(outlines, edge_colors='w', alpha=0.8, line_widths=1)
-        if self.bbox_color:
-            colors = _colors(self.bbox_color, instances)
         if len(instances):
             boxes = np.asarray(get_box_tensor(instances.bboxes), dtype=float).reshape(-1, 2, 2)
             # Within what mmengine takes for the picture; it warns of each box at the border.
             boxes = boxes.clip(0, [width - 1, height - 1])
             # Some coders swap the corners of a box of less than a pixel.
             boxes = np.sort(boxes, axis=1).reshape(-1, 4)
+            line_width = self.line_width * font / MIN_FONT
             self.draw_bboxes(
-                boxes[order],
-                edge_colors=colors[order],
-                alpha=1,
-                line_widths=self.line_width * font / MIN_FONT,
+                boxes[order], edge_colors=edges[order], alpha=1, line_widths=line_width
             )
-            self._draw_labels(names, boxes, colors, font)
+            self._draw_labels(names, boxes, edges, font)
         drawn = self.get_image()
         return np.concatenate([drawn, column], axis=1) if 'notes' in instances else drawn
+
+    def _draw_sem_seg(
+        self,
+        image: np.ndarray,
+        sem_seg: PixelData,
+        classes: list[str] | None,
+        palette: list[tuple] | None,
+    ) -> np.ndarray:
+        """Paint each label, name large areas, and list all in a legend at the right."""
+        seg_map = np.asarray(sem_seg.sem_seg).squeeze(0)
+        found = shares(seg_map, sem_seg.get('ignore_index', 255))
+        words = sem_seg.get('label_names', classes)
+        words = [words[label] if words else f'class {label}' for label in found]
+        names = list(map(_marked, words, self._are_novel(words)))
+        height, width = seg_map.shape
+        font = max(MIN_FONT, math.sqrt(height * width) / 45)
+        self.set_image(painted(image, seg_map, list(found)))
+        for name, (label, share) in zip(names, found.items(), strict=True):
+            x, y, room = name_place(seg_map == label)
+            size = np.array(self._text_size(name, font))
+            if share > NAMED_SHARE and room > font / 2:
+                corner = np.clip([x, y] - size / 2, 0, [width, height] - size)
+                backdrop = dict(facecolor=(0, 0, 0, 0.5), edgecolor='none', pad=1)
+                self._draw_text(name, corner, font, 'white', bboxes=backdrop)
+        drawn = self.get_image()
+        return np.concatenate([drawn, self._legend(names, found, height, font)], axis=1)
+
+    def _legend(
+        self, names: list[str], found: dict[int, float], height: int, font: float
+    ) -> np.ndarray:
+        """A white column of colours, names and shares, as high as the picture."""
+        font = max(MIN_FONT, min(font, height / LINE / (len(names) + 1)))
+        fit = int(height / LINE / font) - 1
+        rows = [f'{name} {share:.1%}' for name, share in zip(names, found.values(), strict=True)]
+        shown = len(rows) if len(rows) <= fit else max(fit - 1, 0)
+        if shown < len(rows):
+            rows[shown:] = [f'and {len(rows) - shown} more']
+        width = max((self._text_size(row, font)[0] for row in rows), default=0)
+        column = np.full((height, math.ceil(width + 3.5 * font), 3), 255, np.uint8)
+        tops = [font * (0.5 + LINE * i) for i in range(len(rows))]
+        for label, top in zip(list(found)[:shown], tops, strict=False):
+            column[int(top) : int(top + font), int(font) : int(2 * font)] = label_color(label)
+        self.set_image(column)
+        for top, row in zip(tops, rows, strict=True):
+            self._draw_text(row, np.array([2.5 * font, top]), font, 'black')
+        return self.get_image()
 
     def _draw_labels(
         self, texts: list[str], boxes: np.ndarray, colors: list[tuple], font: float
@@ -211,19 +255,10 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
         sizes = np.array([self._text_size(text, font) for text in texts]) + 2 * pad
         places = place_labels(boxes, sizes, self.width, self.height)
         for i in reversed(range(len(texts))):
-            shade = min(1, 100 / max(np.dot(colors[i], (0.3, 0.6, 0.1)), 1))
-            backdrop = dict(
-                facecolor=[shade * channel / 255 for channel in colors[i]],
-                edgecolor='none',
-                pad=self._points(pad),
-            )
-            self.draw_texts(
-                _plain(texts[i]),
-                places[i, :2] + pad,
-                font_sizes=self._points(font),
-                colors=self.text_color,
-                bboxes=backdrop,
-            )
+            shade = min(1, 100 / max(np.dot(colors[i], (0.3, 0.6, 0.1)), 1)) / 255
+            backdrop = dict(facecolor=[shade * channel for channel in colors[i]], edgecolor='none')
+            backdrop['pad'] = self._points(pad)
+            self._draw_text(texts[i], places[i, :2] + pad, font, self.text_color, bboxes=backdrop)
 
     def _column(self, names: list[str], notes: list[str], height: int, font: float) -> np.ndarray:
         """A white column with names and notes (more lines each), as high as the picture."""
@@ -238,13 +273,12 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
         width = max(self._text_size(line, font)[0] for line in lines)
         self.set_image(np.full((height, math.ceil(width + 2 * font), 3), 255, np.uint8))
         for i, line in enumerate(lines):
-            self.draw_texts(
-                _plain(line),
-                np.array([font, font * (0.5 + LINE * i)]),
-                font_sizes=self._points(font),
-                colors='black',
-            )
+            self._draw_text(line, np.array([font, font * (0.5 + LINE * i)]), font, 'black')
         return self.get_image()
+
+    def _draw_text(self, text: str, place: np.ndarray, font: float, color, **options) -> None:
+        size = self._points(font)
+        self.draw_texts(_plain(text), place, font_sizes=size, colors=color, **options)
 
     def _text_size(self, text: str, font: float) -> tuple[float, float]:
         """Width and height of a text in pixels."""
@@ -257,17 +291,9 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
         return float(pixels * 72 / self.dpi)
 
     def _proposals(self, regions: InstanceData) -> InstanceData:
-        """The teacher's regions, as instances with the nearest words as notes.
-
-        Args:
-            regions: The ``distill_instances`` of a sample.
-
-        Returns:
-            Instances with ``bboxes``, ``labels``, ``label_names``, ``scores`` (cosine similarity
-            with the nearest word) and ``notes``.
-        """
+        """The teacher's regions, as detections of the nearest words, with others as notes."""
         text = self._text
-        if not same_teacher(text.teacher, regions.teacher):
+        if not same_space(regions.teacher, text.teacher):
             raise ValueError(
                 f'the region embeddings come from the teacher {regions.teacher}, but the words of '
                 f'{self.text_embeddings} were encoded by {text.teacher}; both must come from one '
@@ -278,31 +304,26 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
         words = normalize(torch.from_numpy(text.embeddings), dim=1)
         embeddings = normalize(torch.as_tensor(regions.embeddings)[kept].float(), dim=1)
         similarities, labels = (embeddings @ words.T).topk(min(NEAREST, len(words)))
+        names = [[text.names[label] for label in row] for row in labels.tolist()]
         notes = []
-        for row, nearest in zip(similarities.tolist(), labels.tolist(), strict=True):
-            others = [
-                f'{INDENT}{_marked(text.names[label], self._is_novel(text.names[label]))} '
-                f'{similarity:.2f}'
-                for similarity, label in zip(row[1:], nearest[1:], strict=True)
-            ]
-            notes.append('\n'.join([f'{row[0]:.2f}', *others]))
+        for (best, *values), (_, *others) in zip(similarities.tolist(), names, strict=True):
+            marked = map(_marked, others, self._are_novel(others))
+            lines = [f'{name} {value:.2f}' for name, value in zip(marked, values, strict=True)]
+            notes.append(f'\n{INDENT}'.join([f'{best:.2f}', *lines]))
         return InstanceData(
             bboxes=boxes[kept],
             labels=labels[:, 0],
-            label_names=[text.names[label] for label in labels[:, 0]],
+            label_names=[nearest[0] for nearest in names],
             scores=similarities[:, 0],
             notes=notes,
         )
 
-    def _are_novel(self, words: list[str], novel: torch.Tensor | None) -> list[bool]:
+    def _are_novel(self, words: Sequence[str], novel: torch.Tensor | None = None) -> list[bool]:
         """Of each word; a detector knows its words better than their names tell."""
-        if novel is not None and 'base_classes' in self.dataset_meta:
-            return [bool(is_novel) for is_novel in novel]
-        return [self._is_novel(word) for word in words]
-
-    def _is_novel(self, name: str) -> bool:
         base = self.dataset_meta.get('base_classes')
-        return base is not None and name not in base
+        if base is None:
+            return [False] * len(words)
+        return [word not in base for word in words] if novel is None else list(map(bool, novel))
 
     def _explanations(self, instances: InstanceData) -> list[str]:
         """The score of each detection, its parts, and those of other words."""
@@ -311,23 +332,15 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
                 f'explain=True, but the detections have only {sorted(instances.keys())}; let the '
                 'detector say what scores are made of, with model.test_cfg.rcnn.explain=3'
             )
+        parts = {name: instances[field] for field, name in PARTS.items() if field in instances}
         explanations = []
         for i, score in enumerate(instances.scores):
-            parts = [
-                f'{name} {100 * instances[field][i]:.1f}'
-                for field, name in PARTS.items()
-                if field in instances
-            ]
-            words = instances.other_names[i]
-            novel = self._are_novel(words, instances.other_novel[i])
-            rows = [f'{100 * score:.1f}', ', '.join(parts)]
-            rows += [
-                f'or {_marked(word, is_novel)} {100 * other:.1f}'
-                for word, is_novel, other in zip(
-                    words, novel, instances.other_scores[i], strict=True
-                )
-            ]
-            explanations.append(f'\n{INDENT}'.join(row for row in rows if row))
+            made_of = [f'{name} {100 * values[i]:.1f}' for name, values in parts.items()]
+            rows = [f'{100 * score:.1f}', *filter(None, [', '.join(made_of)])]
+            words, scores = instances.other_names[i], instances.other_scores[i]
+            marked = map(_marked, words, self._are_novel(words, instances.other_novel[i]))
+            rows += [f'or {name} {100 * s:.1f}' for name, s in zip(marked, scores, strict=True)]
+            explanations.append(f'\n{INDENT}'.join(rows))
         return explanations
 
     @cached_property
@@ -351,14 +364,6 @@ def word_color(label: int, novel: bool) -> tuple[int, int, int]:
     return colors[int(label) % len(colors)]
 
 
-def _words(instances: InstanceData, classes: list[str] | None) -> list[str]:
-    if 'label_names' in instances:
-        return list(instances.label_names)
-    if classes is None:
-        return [f'class {label}' for label in instances.labels]
-    return [classes[label] for label in instances.labels]
-
-
 def _colors(color: list | tuple | str | None, instances: InstanceData) -> list[tuple]:
     """Of each instance, from what mmdet takes as colours of classes."""
     labels = [int(label) for label in instances.labels]
@@ -378,6 +383,12 @@ def _enlarged(instances: InstanceData, factor: int) -> InstanceData:
     if 'masks' in instances:
         enlarged.masks = _masks(instances).repeat(factor, axis=1).repeat(factor, axis=2)
     return enlarged
+
+
+def _enlarged_map(sem_seg: PixelData, factor: int) -> PixelData:
+    pixels = torch.as_tensor(sem_seg.sem_seg)
+    pixels = pixels.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)
+    return PixelData(metainfo=sem_seg.metainfo, sem_seg=pixels)
 
 
 def _smooth(masks: np.ndarray, boxes: torch.Tensor) -> np.ndarray:

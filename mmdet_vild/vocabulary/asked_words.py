@@ -1,10 +1,10 @@
 """The words that a user asks for, written as mmdet's inferencer and demos have them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from .prompts import readable_name
-from .word_checks import check_word
+from .examples import read_examples
+from .names import check_word, readable_name
 
 #: Between words of a line: a dot of its own. In mmdet's GLIP and Grounding DINO it is '. '.
 _BETWEEN_WORDS = re.compile(r'\s\.(?=\s)')
@@ -14,48 +14,60 @@ _BETWEEN_SYNONYMS = re.compile(r'\s/(?=\s)')
 _PERHAPS_BETWEEN = re.compile(r'[,;،؛，；、]|\.\s|\s\.')
 
 
-def parse_words(text: str | Sequence[str]) -> list[dict]:
+def parse_words(text: str | Sequence[str | dict]) -> list[dict]:
     """Read ``'toy elephant . sofa / couch . cat'``: three words, the second with a synonym.
 
     Args:
         text: Words with `` . `` or ends of lines between them; empty lines, and dots and blanks at
             the ends of lines, are left out. Or a sequence of words, in which such dots are part of
-            the word. `` / `` is between the synonyms of a word, whose first is its name.
+            the word. `` / `` is between the synonyms of a word, whose first is its name. In a
+            sequence, ``dict(name='my mug', examples=['mug.png'])`` has pictures in place of a word;
+            see :func:`read_examples`.
 
     Returns:
         A dict a word, in order, as :func:`load_categories` returns them.
 
     Raises:
-        TypeError: It is neither a text nor a sequence of texts.
-        ValueError: There is no word, a word or a synonym shows nothing or holds what no file can,
-            or two words are the same to the teacher, which reads neither case nor underscores. Or
-            a word of a text may be several: it has a comma, a semicolon, or a dot on one side of
-            which is a blank, as in ``'cat. dog'``. In a sequence it is one.
+        TypeError: It is neither a text nor a sequence of texts and such dicts.
+        FileNotFoundError: There is no such picture.
+        ValueError: There is no word, one shows nothing or is malformed, or two are the same to the
+            teacher, which reads neither case nor underscores. Or a word of a text may be several:
+            it has a comma, a semicolon, or a dot beside a blank, as in ``'cat. dog'``.
     """
     if isinstance(text, str):
         words = _split_words(text)
-    elif isinstance(text, Sequence) and all(isinstance(word, str) for word in text):
+    elif isinstance(text, Sequence) and all(map(_is_word, text)):
         words = list(text)
     else:
         raise TypeError(
-            f'words are a text such as "cat . toy elephant" or a list of texts, found {text!r}'
+            'words are a text such as "cat . toy elephant" or a list of texts, found '
+            f'{text!r}; in a list, dict(name="my mug", examples=["mug.png"]) has pictures in place '
+            'of a word'
         )
     if not words:
         raise ValueError(f'there is no word in {text!r}; name at least one, or leave out texts')
-    categories, positions = [], {}
-    for position, word in enumerate(words):
-        synonyms = split_synonyms(word)
-        check_word(synonyms, f'word {position + 1} of {len(words)}')
-        key = readable_name(synonyms[0])
-        if key in positions:
+    categories, numbers = [], {}
+    for number, word in enumerate(words, 1):
+        where = f'word {number} of {len(words)}'
+        synonyms = split_synonyms(word) if isinstance(word, str) else [word['name']]
+        check_word(synonyms, where)
+        first = numbers.setdefault(readable_name(synonyms[0]), number)
+        if first != number:
             raise ValueError(
-                f'words {positions[key] + 1} and {position + 1} of {len(words)} are the same: '
-                f'{synonyms[0]!r}; name each once'
+                f'words {first} and {number} of {len(words)} are the same: {synonyms[0]!r}; name '
+                'each once'
             )
-        positions[key] = position
-        word = dict(id=position + 1, name=synonyms[0], synonyms=synonyms, frequency=None)
-        categories.append(word)
+        category = dict(id=number, name=synonyms[0], synonyms=synonyms, frequency=None)
+        if not isinstance(word, str):
+            category |= read_examples(word, where)
+        categories.append(category)
     return categories
+
+
+def _is_word(word: object) -> bool:
+    if isinstance(word, Mapping):
+        return set(word) == {'name', 'examples'} and isinstance(word['name'], str)
+    return isinstance(word, str)
 
 
 def split_synonyms(word: str) -> list[str]:

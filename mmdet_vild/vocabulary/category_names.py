@@ -5,12 +5,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
 
-from .number_forms import other_numbers, plurals
-from .prompts import readable_name
-from .word_checks import bare_name
+from .names import readable_name
+from .plurals import other_numbers, plurals
 
 #: What follows them says more about a thing, and not what it is: 'cup of coffee'.
 _PREPOSITIONS = re.compile(r' (?:of|with|without|in|on) ')
+#: LVIS says so which of two meanings a name has: 'bow_(weapon)'.
+_QUALIFIER = re.compile(r' \([^()]*\)$')
 #: Words of which what is found out is kept.
 _KEPT = 2**15
 
@@ -57,8 +58,7 @@ class CategoryNames:
     def related(self, word: str) -> set[int]:
         """The categories that a word fits, those that it is a kind of, and its kinds.
 
-        A 'striped mug of tin' is a kind of 'mug': what something is, its last word says, or the one
-        before a preposition, with the words before that one.
+        A 'striped mug of tin' is a kind of 'mug', by the last word before a preposition.
         """
         found, ends = [self.rows(word)], _ends(word)
         for end in ends:
@@ -69,10 +69,9 @@ class CategoryNames:
         return set().union(*found)
 
     def is_novel(self, names: Sequence[str]) -> bool:
-        """Whether the detector has learned a word under none of its names.
+        """Whether a word is novel, by the category that its own name, the first, denotes.
 
-        The first, which is its own, decides if it denotes a category. Otherwise it has learned the
-        word if another name of it fits base categories alone.
+        If that denotes none, the word is novel unless one of its names fits base categories alone.
         """
         row = self.denoted(names[0])
         if row is not None:
@@ -116,7 +115,8 @@ class CategoryNames:
 def _spellings(name: str) -> tuple[str, str, str]:
     """As it is read, without hyphens, and also without brackets."""
     full = readable_name(name)
-    return full, full.replace('-', ' '), bare_name(name)
+    plain = full.replace('-', ' ')
+    return full, plain, _QUALIFIER.sub('', plain)
 
 
 def _ends(name: str) -> list[str]:

@@ -5,30 +5,23 @@ from dataclasses import replace
 
 import numpy as np
 
+from .category_files import is_novel
 from .category_names import CategoryNames
 from .text_embeddings import TextEmbeddings
 
 
 class KnownWords:
-    """A detector's vocabulary, to compare words with; see :class:`CategoryNames`.
-
-    Args:
-        vocabulary: The C categories.
-    """
+    """A detector's vocabulary, to compare words with; see :class:`CategoryNames`."""
 
     def __init__(self, vocabulary: TextEmbeddings) -> None:
         self.vocabulary = vocabulary
         self._synonyms = _synonyms(vocabulary)
-        names = zip(vocabulary.names, self._synonyms, strict=True)
-        self._names = CategoryNames(
-            ((name, *synonyms) for name, synonyms in names), vocabulary.novel.tolist()
-        )
+        pairs = zip(vocabulary.names, self._synonyms, strict=True)
+        names = ((name, *synonyms) for name, synonyms in pairs)
+        self._names = CategoryNames(names, vocabulary.novel.tolist())
 
     def look_up(self, categories: Sequence[dict]) -> tuple[list, tuple, np.ndarray]:
-        """What the vocabulary says of words.
-
-        Args:
-            categories: n words, as :func:`parse_words` and :func:`load_categories` return them.
+        """What the vocabulary says of n words, as :func:`parse_words` returns them.
 
         Returns:
             For each the row of the category that it is, or None; a tuple of the synonyms to encode,
@@ -40,8 +33,10 @@ class KnownWords:
         rows, all_synonyms, novel, seen = [], [], [], {}
         for category in categories:
             name, synonyms = category['name'], tuple(category['synonyms'])
-            row = self.find(name, synonyms)
-            if row is None:
+            row = None if 'examples' in category else self.find(name, synonyms)
+            if 'examples' in category:
+                novel.append(is_novel(category))
+            elif row is None:
                 novel.append(self._names.is_novel((name, *synonyms)))
             else:
                 synonyms = self._synonyms[row]
@@ -62,11 +57,11 @@ class KnownWords:
         It is the first that its name or else a synonym denotes, if all its synonyms denote that one
         or are just those of that category.
         """
-        rows = map(self._names.denoted, dict.fromkeys((name, *synonyms)))
-        row = next((row for row in rows if row is not None), None)
+        denoted = self._names.denoted
+        row = next((r for r in map(denoted, (name, *synonyms)) if r is not None), None)
         if row is None or tuple(synonyms) in ((name,), self._synonyms[row]):
             return row
-        return row if all(self._names.denoted(each) == row for each in synonyms) else None
+        return row if all(denoted(each) == row for each in synonyms) else None
 
     def add_rivals(self, text: TextEmbeddings) -> TextEmbeddings:
         """Words, and after them the categories that compete with them.

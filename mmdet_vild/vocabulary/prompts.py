@@ -1,7 +1,8 @@
 """Prompt templates and the way a category name is put into them (ViLD, Sec. 3.2)."""
 
-import unicodedata
 from collections.abc import Sequence
+
+from .names import readable_name
 
 _ARTICLES = ('{article}', 'the')
 _LOOKS = (
@@ -27,27 +28,11 @@ VILD_TEMPLATES: tuple[str, ...] = (
 )
 
 
-def readable_name(name: str) -> str:
-    """Turn a dataset's category name into words: ``'Tow_truck'`` becomes ``'tow truck'``.
-
-    Two names that become the same are the same word.
-    """
-    name = unicodedata.normalize('NFC', name)  # an accent and its letter are one character
-    return ' '.join(name.replace('_', ' ').replace('/', ' or ').lower().split())
-
-
 def fill_templates(name: str, templates: Sequence[str] = VILD_TEMPLATES) -> list[str]:
-    """Put one category name into every template.
-
-    Args:
-        name: A category name as the dataset writes it.
-        templates: Texts with ``{}`` for the name and, optionally, ``{article}`` for "a" or "an".
-
-    Returns:
-        One prompt a template, in the order of the templates.
+    """Put a category name, as the dataset writes it, into each template.
 
     Raises:
-        ValueError: The name is empty, or a template has no place for it.
+        ValueError: The name is empty, or a template has no ``{}`` for it.
     """
     words = readable_name(name)
     if not words:

@@ -4,11 +4,13 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from .word_checks import repeated_names
+from .examples import is_picture
+from .names import repeated_names
 
 #: The kind of data and the number of dimensions of each.
 _FIELDS = {'embeddings': ('f', 2), 'names': ('U', 1), 'novel': ('b', 1), 'teacher': ('U', 0)}
@@ -25,7 +27,8 @@ class TextEmbeddings:
         novel: (C,) bool, the categories that nobody annotated for training.
         teacher: Which model with which weights encoded them
             (:attr:`mmdet_vild.teacher.OpenCLIPTeacher.identity`).
-        synonyms: For each category the words that were encoded; empty if not known.
+        synonyms: For each category the words that were encoded, or the names of pictures
+            (:class:`Example`); empty if not known.
         templates: The prompt templates they were put into; empty if not known.
         synonym_embeddings: (V, D) float32, one row a synonym in the order of ``synonyms``, of which
             ``embeddings`` are the averages; None if not known.
@@ -43,57 +46,66 @@ class TextEmbeddings:
     synonym_embeddings: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        embeddings = np.asarray(self.embeddings, dtype=np.float32)
-        novel = np.asarray(self.novel, dtype=bool)
-        names = tuple(str(name) for name in self.names)
-        if embeddings.ndim != 2 or not embeddings.size:
-            raise ValueError(f'embeddings must have shape (C, D), found {embeddings.shape}')
-        if len(names) != len(embeddings) or novel.shape != (len(names),):
-            raise ValueError(
-                f'found {len(embeddings)} embeddings, {len(names)} names and a novel mask of '
-                f'shape {novel.shape}; expected one of each a category'
-            )
-        if repeated := repeated_names(names):
-            raise ValueError(f'category names must be unique, found {repeated} repeatedly')
-        if self.synonyms and len(self.synonyms) != len(names):
-            raise ValueError(
-                f'found synonyms of {len(self.synonyms)} categories, but {len(names)} names'
-            )
         for words in (self.templates, *self.synonyms):
             if not isinstance(words, list | tuple) or not all(isinstance(w, str) for w in words):
                 raise ValueError(
                     'the templates, and the synonyms of a category, are lists of texts, found '
                     f'{words!r}'
                 )
-        synonyms, templates = tuple(map(tuple, self.synonyms)), tuple(self.templates)
-        _check_rows(embeddings, names)
+        fields = dict(
+            embeddings=np.asarray(self.embeddings, dtype=np.float32),
+            names=tuple(map(str, self.names)),
+            novel=np.asarray(self.novel, dtype=bool),
+            synonyms=tuple(map(tuple, self.synonyms)),
+            templates=tuple(self.templates),
+        )
+        for field, value in fields.items():
+            object.__setattr__(self, field, value)
+        count = len(self.names)
+        if (
+            self.embeddings.ndim != 2
+            or not self.embeddings.size
+            or (len(self.embeddings), *self.novel.shape) != (count, count)
+            or len(self.synonyms) not in (0, count)
+        ):
+            raise ValueError(
+                f'found embeddings of shape {self.embeddings.shape}, {count} names, a novel mask '
+                f'of shape {self.novel.shape} and synonyms of {len(self.synonyms)} categories; '
+                'expected (C, D) embeddings, and of the others one a category'
+            )
+        if repeated := repeated_names(self.names):
+            raise ValueError(f'category names must be unique, found {repeated} repeatedly')
+        _check_rows(self.embeddings, self.names)
         if self.synonym_embeddings is not None:
-            of_synonyms = [synonym for words in synonyms for synonym in words]
-            found, expected = self.synonym_embeddings.shape, (len(of_synonyms), embeddings.shape[1])
+            of_synonyms = [synonym for words in self.synonyms for synonym in words]
+            found, expected = self.synonym_embeddings.shape, (len(of_synonyms), self.embed_dims)
             if found != expected:
                 raise ValueError(
                     f'the embeddings of synonyms have shape {found}, expected {expected}'
                 )
             _check_rows(self.synonym_embeddings, of_synonyms)
-        parts = dict(embeddings=embeddings, names=names, novel=novel)
-        for field, value in (parts | dict(synonyms=synonyms, templates=templates)).items():
-            object.__setattr__(self, field, value)
 
     @property
     def embed_dims(self) -> int:
         """int: the teacher's embedding width D."""
         return self.embeddings.shape[1]
 
+    @cached_property
+    def pictures(self) -> np.ndarray:
+        """(C,) bool: the categories that were encoded from pictures, and not from words."""
+        synonyms = self.synonyms or [()] * len(self.names)
+        return np.array([bool(each) and all(map(is_picture, each)) for each in synonyms])
+
     def save(self, path: str) -> None:
         """Write the file, replacing an older one only when the new one is complete."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
+        parts = {field: np.array(getattr(self, field)) for field in _FIELDS}
+        if self.synonym_embeddings is not None:
+            parts['synonym_embeddings'] = self.synonym_embeddings
+        prompts = json.dumps({'synonyms': self.synonyms, 'templates': self.templates})
         partial = target.with_name(f'{target.name}.{os.getpid()}.partial')
         with open(partial, 'wb') as file:
-            prompts = json.dumps({'synonyms': self.synonyms, 'templates': self.templates})
-            parts = {field: np.array(getattr(self, field)) for field in _FIELDS}
-            if self.synonym_embeddings is not None:
-                parts['synonym_embeddings'] = self.synonym_embeddings
             np.savez(file, **parts, prompts=np.array(prompts))
         os.replace(partial, target)
 
@@ -134,3 +146,29 @@ def _check_rows(embeddings: np.ndarray, names: Sequence[str]) -> None:
     bad = [names[i] for i in np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))]
     if bad:
         raise ValueError(f'the embeddings of {bad} are zero or not finite; encode them again')
+
+
+def same_teacher(one: str, other: str) -> bool:
+    """Whether two identities are, or may be, those of one teacher.
+
+    An identity is ``name@hash of the weights``; or the name alone, where somebody else computed the
+    embeddings and nobody knows the hash, which then may be any.
+    """
+    if knows_weights(one) and knows_weights(other):
+        return one == other
+    return one.split('@')[0] == other.split('@')[0]
+
+
+def same_space(regions: str, words: str) -> bool:
+    """Whether regions that one teacher embeds may be compared with words that another one encoded.
+
+    They are by the same teacher, or its image encoder alone was tuned since it encoded the words.
+    A tuned teacher's identity is ``name@hash before+hash after``. Words of the tuned one do not
+    belong to regions of the raw one.
+    """
+    return same_teacher(regions, words) or same_teacher(regions.split('+')[0], words)
+
+
+def knows_weights(identity: str) -> bool:
+    """Whether an identity has the hash of the weights."""
+    return '@' in identity

@@ -16,18 +16,13 @@ pytestmark = pytest.mark.onedl
 
 @pytest.fixture
 def unpatched(monkeypatch: pytest.MonkeyPatch) -> None:
-    for owner, name in (
-        (dist_utils, '_init_dist_pytorch'),
-        (dist_utils, '_init_dist_slurm'),
-        (MMDistributedDataParallel, '__init__'),
-    ):
+    names = (dist_utils, '_init_dist_pytorch'), (dist_utils, '_init_dist_slurm')
+    for owner, name in (*names, (MMDistributedDataParallel, '__init__')):
         function = getattr(owner, name)
         monkeypatch.setattr(owner, name, getattr(function, '__wrapped__', function))
 
 
-def test_nothing_is_patched_on_an_accelerator(
-    unpatched: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_patched_on_an_accelerator(unpatched, monkeypatch) -> None:
     monkeypatch.setattr(cpu_distributed, 'get_device', lambda: 'cuda')
     cpu_distributed.apply()
     assert not hasattr(dist_utils._init_dist_pytorch, '__wrapped__')
@@ -35,9 +30,7 @@ def test_nothing_is_patched_on_an_accelerator(
 
 
 @pytest.mark.parametrize('launcher', ['pytorch', 'slurm'])
-def test_gloo_starts_without_a_device_and_nccl_as_before(
-    unpatched: None, monkeypatch: pytest.MonkeyPatch, launcher: str
-) -> None:
+def test_gloo_starts_without_a_device_and_nccl_as_before(unpatched, monkeypatch, launcher) -> None:
     """MMEngine's own functions run, of which gloo's select no device."""
     selected, started = [], []
     monkeypatch.setattr(cpu_distributed, 'get_device', lambda: 'cpu')

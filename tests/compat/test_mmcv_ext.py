@@ -1,5 +1,7 @@
 """The stand-in for mmcv's compiled operators, and when it is used."""
 
+import math
+import re
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -10,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmcv.ops import sigmoid_focal_loss
+from mmcv.ops import RoIAlign, nms, roi_align, sigmoid_focal_loss, soft_nms
 from mmcv.ops.multi_scale_deform_attn import (
     MultiScaleDeformableAttnFunction,
     multi_scale_deformable_attn_pytorch,
@@ -24,22 +26,18 @@ pytestmark = pytest.mark.onedl
 ROOT = Path(mmdet_vild.__file__).parent.parent
 
 
-def brute_force_nms(
-    boxes: torch.Tensor, scores: torch.Tensor, threshold: float, offset: int
-) -> list[int]:
+def brute_force_nms(boxes, scores, threshold: float, offset: int) -> list[int]:
     """mmcv's definition, in double precision."""
     kept: list[int] = []
     for i in scores.argsort(descending=True, stable=True).tolist():
         x1, y1, x2, y2 = boxes[i].double().tolist()
         for j in kept:
             u1, v1, u2, v2 = boxes[j].double().tolist()
-            overlap = max(0, min(x2, u2) - max(x1, u1) + offset) * max(
-                0, min(y2, v2) - max(y1, v1) + offset
-            )
-            areas = (x2 - x1 + offset) * (y2 - y1 + offset) + (u2 - u1 + offset) * (
-                v2 - v1 + offset
-            )
-            if overlap > threshold * (areas - overlap):
+            width, height = min(x2, u2) - max(x1, u1), min(y2, v2) - max(y1, v1)
+            overlap = max(0, width + offset) * max(0, height + offset)
+            area = (x2 - x1 + offset) * (y2 - y1 + offset)
+            other = (u2 - u1 + offset) * (v2 - v1 + offset)
+            if overlap > threshold * (area + other - overlap):
                 break
         else:
             kept.append(i)
@@ -49,8 +47,6 @@ def brute_force_nms(
 @settings(max_examples=50)
 @given(seed=st.integers(0, 10**6), count=st.integers(0, 30), offset=st.sampled_from([0, 1]))
 def test_nms_is_mmcvs(seed: int, count: int, offset: int) -> None:
-    from mmcv.ops import nms
-
     generator = torch.Generator().manual_seed(seed)
     corners = torch.randint(0, 20, (count, 2), generator=generator)
     sizes = torch.randint(1, 12, (count, 2), generator=generator)
@@ -61,12 +57,59 @@ def test_nms_is_mmcvs(seed: int, count: int, offset: int) -> None:
     assert kept.tolist() == brute_force_nms(boxes, scores, 0.4142135, offset)
 
 
+def plain_soft_nms(boxes, scores, threshold, sigma, least, method, offset) -> list[tuple]:
+    """The paper's loop, box by box in double precision: of each that is left, index and score."""
+    left, found = dict(enumerate(scores.tolist())), []
+    while left:
+        i = max(left, key=left.get)
+        found.append((i, left.pop(i)))
+        x1, y1, x2, y2 = boxes[i]
+        for j, score in list(left.items()):
+            u1, v1, u2, v2 = boxes[j]
+            width, height = min(x2, u2) - max(x1, u1), min(y2, v2) - max(y1, v1)
+            both = max(0, width + offset) * max(0, height + offset)
+            areas = [(c - a + offset) * (d - b + offset) for a, b, c, d in (boxes[i], boxes[j])]
+            overlap = both / (sum(areas) - both)
+            left[j] = (
+                score
+                * {
+                    'naive': float(overlap < threshold),
+                    'linear': 1 - overlap if overlap >= threshold else 1,
+                    'gaussian': math.exp(-(overlap**2) / sigma),
+                }[method]
+            )
+            if left[j] < least:
+                del left[j]
+    return found
+
+
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 10**6),
+    count=st.integers(0, 25),
+    offset=st.sampled_from([0, 1]),
+    method=st.sampled_from(['naive', 'linear', 'gaussian']),
+)
+def test_soft_nms_is_the_papers(seed: int, count: int, offset: int, method: str) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    corners = torch.randint(0, 20, (count, 2), generator=generator)
+    sizes = torch.randint(1, 12, (count, 2), generator=generator)
+    boxes = torch.cat([corners, corners + sizes], dim=1).float()
+    scores = torch.rand(count, generator=generator)
+    how = dict(sigma=0.4142135, min_score=0.0271828, method=method, offset=offset)
+    dets, kept = soft_nms(boxes, scores, iou_threshold=0.4142135, **how)
+    expected = plain_soft_nms(
+        boxes.tolist(), scores.double(), 0.4142135, *(how[k] for k in list(how))
+    )
+    assert kept.tolist() == [i for i, _ in expected]
+    assert torch.equal(dets[:, :4], boxes[kept])
+    torch.testing.assert_close(dets[:, 4].tolist(), [s for _, s in expected], rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize('aligned', [False, True])
 @pytest.mark.parametrize('sampling_ratio', [0, 2])
 def test_roi_align_averages_a_plane_exactly(aligned: bool, sampling_ratio: int) -> None:
     """Over a linear image the mean of a bin is the value at its centre."""
-    from mmcv.ops import roi_align
-
     ys, xs = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing='ij')
     image = (2 * xs + 3 * ys)[None, None].requires_grad_()
     rois = torch.tensor([[0, 8.0, 4.0, 40.0, 36.0]])  # x1, y1, x2, y2 at twice the scale
@@ -83,8 +126,6 @@ def test_roi_align_averages_a_plane_exactly(aligned: bool, sampling_ratio: int) 
 
 
 def test_roi_align_gradient() -> None:
-    from mmcv.ops import roi_align
-
     image = torch.rand(1, 2, 8, 8, dtype=torch.double, requires_grad=True)
     rois = torch.tensor([[0, 1.3, 0.7, 6.1, 7.9]], dtype=torch.double)
     assert torch.autograd.gradcheck(
@@ -93,8 +134,6 @@ def test_roi_align_gradient() -> None:
 
 
 def test_roi_align_in_mixed_precision() -> None:
-    from mmcv.ops import RoIAlign
-
     image = torch.rand(1, 2, 8, 8, dtype=torch.bfloat16, requires_grad=True)
     rois = torch.tensor([[0, 1, 1, 7, 7]], dtype=torch.bfloat16)
     pooled = RoIAlign((2, 2))(image, rois)
@@ -122,15 +161,11 @@ def attend(value, shapes, places, weights) -> torch.Tensor:
 def test_deformable_attention_is_that_of_a_cpu() -> None:
     inputs = attention_inputs(torch.double)
     learned = [x for x in inputs if x.requires_grad]
-    found, expected = attend(*inputs), multi_scale_deformable_attn_pytorch(*inputs)
-    torch.testing.assert_close(found, expected, rtol=0, atol=0)
-    gradient = torch.rand_like(expected)
-    torch.testing.assert_close(
-        torch.autograd.grad(found, learned, gradient),
-        torch.autograd.grad(expected, learned, gradient),
-        rtol=0,
-        atol=0,
-    )
+    outputs = attend(*inputs), multi_scale_deformable_attn_pytorch(*inputs)
+    torch.testing.assert_close(*outputs, rtol=0, atol=0)
+    gradient = torch.rand_like(outputs[0])
+    gradients = [torch.autograd.grad(output, learned, gradient) for output in outputs]
+    torch.testing.assert_close(*gradients, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
@@ -178,30 +213,25 @@ def test_sigmoid_focal_loss(dtype, weighted: bool) -> None:
 
 
 def test_other_operators_name_themselves_and_the_way_out() -> None:
-    assert hasattr(mmcv_ext, 'modulated_deform_conv_forward')
-    with pytest.raises(NotImplementedError, match=r"'softnms'.*pip install"):
-        mmcv_ext.softnms(1, 2, offset=0)
+    """Which is that of the installed family."""
+    try:
+        tool, package = 'onedl-mim', f'onedl-mmcv=={version("onedl-mmcv")}'
+    except PackageNotFoundError:
+        tool, package = 'openmim', f'mmcv=={mmcv.__version__}'
+    with pytest.raises(
+        NotImplementedError, match=f"'nms_rotated'.* {tool}`.* {re.escape(package)}`"
+    ):
+        mmcv_ext.nms_rotated(1, 2, offset=0)
     with pytest.raises(NotImplementedError, match=r"pool_mode='max'"):
-        mmcv_ext.roi_align_forward(*[torch.zeros(0)] * 5, 1, 1, 1.0, 0, 0, True)
+        roi_align(torch.zeros(1, 1, 8, 8), torch.zeros(1, 5), (2, 2), 1.0, 0, 'max', True)
     with pytest.raises(AttributeError):
         mmcv_ext.__wrapped__  # noqa: B018
-
-
-def test_the_way_out_is_that_of_the_installed_family() -> None:
-    try:
-        expected = ('onedl-mim', f'onedl-mmcv=={version("onedl-mmcv")}')
-    except PackageNotFoundError:
-        expected = ('openmim', f'mmcv=={mmcv.__version__}')
-    with pytest.raises(NotImplementedError) as error:
-        mmcv_ext.softnms()
-    for name in expected:
-        assert f' {name}`' in str(error.value)
 
 
 def test_the_finder_answers_for_one_name_and_is_installed_once() -> None:
     assert mmcv_ext_finder.MMCVExtFinder.find_spec('mmcv._ext').origin == mmcv_ext.__file__
     assert mmcv_ext_finder.MMCVExtFinder.find_spec('mmcv._other') is None
-    mmcv_ext_finder.install()
+    mmcv_ext_finder.apply()
     finders = [f for f in sys.meta_path if getattr(f, '__name__', '') == 'MMCVExtFinder']
     assert len(finders) == 1
 
@@ -213,9 +243,8 @@ def test_compiled_operators_win(tmp_path: Path) -> None:
     (package / '__init__.py').touch()
     (package / '_ext.py').write_text('compiled = True')
     code = (
-        f'import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; '
-        'import runpy; '
-        f'runpy.run_path({mmcv_ext_finder.__file__!r})["install"](); '
+        f'import runpy, sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; '
+        f'runpy.run_path({mmcv_ext_finder.__file__!r})["apply"](); '
         'import mmcv._ext; assert mmcv._ext.compiled'
     )
     subprocess.run([sys.executable, '-c', code], check=True)

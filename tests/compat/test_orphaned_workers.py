@@ -8,8 +8,6 @@ import time
 
 import pytest
 
-pytestmark = pytest.mark.onedl
-
 #: Samples that do not fit into a pipe, of which nothing is asked for any more.
 RUN = """
 import sys
@@ -48,7 +46,14 @@ def lives(pid: str) -> bool:
     return done.stdout.strip()[:1] not in ('', 'Z')
 
 
-@pytest.mark.parametrize('method', ['fork', 'spawn'])
+@pytest.mark.parametrize(
+    'method',
+    [
+        pytest.param('fork', marks=pytest.mark.onedl),
+        pytest.param('spawn', marks=pytest.mark.onedl),
+        'forkserver',  # whose workers import as spawned ones do
+    ],
+)
 def test_workers_of_a_killed_run_end(tmp_path, method):
     script = tmp_path / 'run.py'
     script.write_text(RUN)

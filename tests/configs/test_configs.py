@@ -1,14 +1,21 @@
 """Every config, on a few pictures of its own: data, one training step, one prediction."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
-from config_files import NAMES, ONLY_TEST, OPEN_CLIP, read, train_set
+from config_files import (
+    NAMES,
+    ONLY_TEST,
+    OPEN_CLIP,
+    SIZE,
+    SMALL_IMAGES,
+    TUNING,
+    read,
+    train_set,
+)
 from mmdet.datasets import CocoDataset, Objects365V1Dataset, VOCDataset
 from mmdet.registry import DATASETS, METRICS, MODELS
 from mmdet.utils import register_all_modules
@@ -16,6 +23,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import Evaluator
 from mmengine.optim import build_optim_wrapper
+from picture_files import write_pictures
 
 from mmdet_vild.datasets import OVCocoDataset
 from mmdet_vild.embedding_store import EmbeddingRecord, EmbeddingStore
@@ -24,17 +32,8 @@ from mmdet_vild.vocabulary import TextEmbeddings
 
 #: Those of each kind run on both families of packages, the others on one.
 KINDS = ('mini_lvis/', 'transfer/', 'vild_r50_fpn_20e_', 'vild_r50_fpn_1x_', 'vild-text-clip_')
-SIZE = 96
-#: In place of what would make images large, or objects small.
-SMALL = {
-    'Resize': dict(scale=(SIZE, SIZE)),
-    'TFResize': dict(scale=(SIZE, SIZE)),
-    'RandomChoiceResize': dict(scales=[(SIZE, SIZE), (128, 128)]),
-    'RandomResize': dict(scale=(SIZE, SIZE), ratio_range=(1.0, 1.2)),
-    'RandomCrop': dict(crop_size=(SIZE, SIZE)),
-    'BatchFixedSizePad': dict(size=(SIZE, SIZE)),
-    'DetDataPreprocessor': dict(pad_size_divisor=32),
-}
+KINDS += ('ezsd_r50_fpn_1x_', 'anchors_ov-coco', 'vild-plus_r50_fpn_1x_')
+SMALL = SMALL_IMAGES | {'DetDataPreprocessor': dict(pad_size_divisor=32)}
 #: What each metric reports.
 FIGURE = {
     'LVISMetric': 'lvis/segm_APr',
@@ -61,15 +60,19 @@ def worlds(tmp_path_factory, teacher) -> Path:
     built = OpenCLIPTeacher(**{k: v for k, v in teacher.items() if k != 'type'})
     for folder, count, suffixes in (
         ('lvis_v1', 1203, [f'_{name}' for name in (*OPEN_CLIP, 'authors')]),
-        ('mini_lvis', 38, ['']),
+        ('mini_lvis', 227, ['']),
     ):
         # Two objects of base categories and one of a novel category, the last one, in each picture.
         names = [f'category {i}' for i in range(1, count + 1)]
+        rare = range(count - 2, count + 1)
         for split in ('train', 'val', 'test'):
-            make_pictures(root / folder, f'lvis_v1_{split}', 'train2017/', names, [1, 2, count])
+            make_pictures(
+                root / folder, f'lvis_v1_{split}', 'train2017/', names, [1, 2, count], rare
+            )
         for suffix in suffixes:
             make_words(root / folder / f'vild/text{suffix}.npz', names, names[-3:], built)
             make_regions(root / folder / f'vild/regions{suffix}', built)
+        make_regions(root / folder / f'vild/oln/regions{suffixes[0]}', built)
     # A person, a car, an airplane, which is novel, and a traffic light, which is neither.
     coco, names = root / 'coco', CocoDataset.METAINFO['classes']
     shown = [names.index(name) + 1 for name in ('person', 'car', 'airplane', 'traffic light')]
@@ -79,6 +82,11 @@ def worlds(tmp_path_factory, teacher) -> Path:
     make_words(coco / 'vild/text_vit-b-32.npz', split['classes'], split['novel_classes'], built)
     make_words(coco / 'vild/text-80_vit-b-32.npz', names, [], built)
     make_regions(coco / 'vild/regions_vit-b-32', built)
+    for folder in ('coco', 'lvis_v1'):
+        for regions in ('clip-anchors', 'clip-anchors_raw', 'rpn', 'rpn-rescored'):
+            make_regions(root / folder / f'ezsd/regions_{regions}_vit-b-32', built)
+    make_regions(root / 'mini_lvis/ezsd/regions_clip-anchors', built)
+    make_regions(coco / 'vild/oln/regions_vit-b-32', built)
     folder, names = root / 'Objects365/Obj365_v1', Objects365V1Dataset.METAINFO['classes']
     make_pictures(folder, 'objects365_val', 'val/', names, [1, 2])
     make_words(folder / 'vild/text_vit-b-32.npz', names, [], built)
@@ -99,35 +107,18 @@ def worlds(tmp_path_factory, teacher) -> Path:
     return root.parent
 
 
-def make_pictures(folder: Path, ann_file: str, prefix: str, names, shown: list[int]) -> None:
-    """Two pictures with objects of ``shown``, and a file of them that is LVIS's and COCO's."""
-    (folder / prefix).mkdir(parents=True, exist_ok=True)
-    (folder / 'annotations').mkdir(exist_ok=True)
-    size, images, annotations = dict(height=SIZE, width=SIZE), [], []
-    for i in (1, 2):
-        url = f'http://images.cocodataset.org/{prefix}{i:012d}.jpg'
-        lists = dict(neg_category_ids=[], not_exhaustive_category_ids=[])
-        images.append(dict(id=i, file_name=f'{i:012d}.jpg', coco_url=url, **size, **lists))
-        for kind, x in zip(shown, (4, 34, 54, 14), strict=False):
-            polygon = [x, 10, x + 36, 10, x + 36, 70, x, 70]
-            shape = dict(bbox=[x, 10, 36, 60], area=36 * 60, segmentation=[polygon], iscrowd=0)
-            number = len(annotations) + 1
-            annotations.append(dict(id=number, image_id=i, category_id=kind, **shape))
-        pixels = np.random.default_rng(i).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
-        cv2.imwrite(str(folder / prefix / f'{i:012d}.jpg'), pixels)
-    rare = len(names) - 2
-    categories = [
-        dict(id=i, name=name, synonyms=['any'], frequency='r' if i >= rare else 'f')
-        for i, name in enumerate(names, 1)
-    ]
-    content = dict(images=images, annotations=annotations, categories=categories)
-    (folder / f'annotations/{ann_file}.json').write_text(json.dumps(content))
+def make_pictures(folder: Path, ann_file: str, prefix: str, names, shown: list[int], rare=()):
+    """Two pictures with objects of ``shown``; ids of categories count from 1."""
+    write_pictures(folder, ann_file, prefix, dict(enumerate(names, 1)), [shown] * 2, rare, SIZE)
 
 
 def make_words(path: Path, names, novel: Sequence[str], teacher: OpenCLIPTeacher) -> None:
     embeddings = np.random.default_rng(1).normal(size=(len(names), teacher.embed_dims))
     is_novel = np.isin(names, list(novel))
-    TextEmbeddings(embeddings, tuple(names), is_novel, teacher.identity).save(str(path))
+    # A synonym each, of the same embedding.
+    synonyms, rows = [[name] for name in names], embeddings.astype(np.float32)
+    parts = (embeddings, tuple(names), is_novel, teacher.identity, synonyms, (), rows)
+    TextEmbeddings(*parts).save(str(path))
 
 
 def make_regions(path: Path, teacher: OpenCLIPTeacher) -> None:
@@ -166,8 +157,14 @@ def load(worlds, teacher, monkeypatch):
         cfg = Config(adapted(read(name).to_dict(), worlds))
         model = cfg.model
         if 'teacher' in model:
-            model.teacher = teacher
+            options = {k: v for k, v in model.teacher.items() if k.startswith(('crop', 'min_side'))}
+            model.teacher = options | teacher
+        if 'roi_head' not in model:
+            return cfg
         model.roi_head.bbox_head.fc_out_channels = 64
+        if name.startswith('ezsd/'):  # which are many
+            model.backbone.base_channels = 16
+            model.neck.in_channels = [64, 128, 256, 512]
         model.train_cfg.rpn_proposal.max_per_img = 50
         model.train_cfg.rcnn.sampler.num = 16
         # 8 RoIs x 1203 categories: batched NMS goes through the categories from 10,000 boxes on.
@@ -183,7 +180,7 @@ def marked(name: str):
     return pytest.param(name, marks=pytest.mark.onedl if both else ())
 
 
-@pytest.mark.parametrize('name', map(marked, NAMES))
+@pytest.mark.parametrize('name', [marked(n) for n in NAMES if not n.startswith(TUNING)])
 def test_config(load, name):
     """Predicts and trains on what its own pipelines make of the pictures."""
     cfg = load(name)
@@ -191,25 +188,68 @@ def test_config(load, name):
     np.random.seed(0)
     model = MODELS.build(cfg.model)
     model.init_weights()
-    check_trainable(model, name)
+    if 'coco-proposals' not in name:  # whose detector is mmdet's, and stays as it is
+        check_trainable(model, name, cfg.model.get('backbone', {}).get('frozen', ()))
     predict(model, cfg)  # first, since a step without warm-up may do anything
-    if any(kind in name for kind in KINDS) and 'clip' not in name and 'region' not in name:
+    looks = any(part in name for part in ('clip', 'region', 'teacher'))  # at the original image
+    if any(kind in name for kind in KINDS) and not looks:
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         predict(MODELS.build(dict(cfg.tta_model, module=model)), cfg)
     if not name.startswith(ONLY_TEST):
         train(model.train(), cfg)
 
 
-def check_trainable(model, name: str) -> None:
-    """Everything learns, but for the teacher and the words."""
-    assert all(value.requires_grad for value in model.parameters())
+@pytest.mark.parametrize('name', [n for n in NAMES if n.startswith(TUNING)])
+@pytest.mark.onedl
+def test_tuning(load, name):
+    """Its norms learn to name base crops, and nothing else changes; the others are counted too."""
+    cfg = load(name)
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model).train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    data = pseudo_collate([dataset[0], dataset[1]])
+    optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    first = model.train_step(data, optim_wrapper)
+    second = model.train_step(data, optim_wrapper)
+    assert second['loss_crops'] < first['loss_crops']
+    norms = ('.bn', '.downsample.1.')
+    for key, value in model.state_dict().items():
+        affine = key.startswith('clip.visual.') and any(part in key for part in norms)
+        affine &= key.endswith(('.weight', '.bias'))
+        assert torch.equal(value, before[key]) != affine, key
+    dataset = DATASETS.build(cfg.val_dataloader.dataset)
+    evaluator = Evaluator(METRICS.build(cfg.val_evaluator))
+    evaluator.dataset_meta = dataset.metainfo
+    found = model.val_step(pseudo_collate([dataset[0], dataset[1]]))
+    assert [len(sample.pred_instances) for sample in found] == [3, 3]  # the novel one, too
+    evaluator.process(found)
+    figures = evaluator.evaluate(2)
+    assert set(figures) == {f'crops/{k}accuracy' for k in ('', 'base_', 'novel_')}
+
+
+def check_trainable(model, name: str, frozen: Sequence[str]) -> None:
+    """Everything learns, but for the teacher, the words and what is frozen of ImageNet's."""
+    kept = tuple(f'backbone.model.{module}.' for module in frozen)
+    if name.startswith('ezsd/ezsd'):
+        kept = ('backbone.conv1', 'backbone.bn1', 'backbone.layer1')
+    for key, value in model.named_parameters():
+        assert value.requires_grad != key.startswith(kept), key
+    if not hasattr(model, 'roi_head'):
+        return
     learned = {key for key, _ in model.named_parameters()}
     assert not any('teacher' in key or 'text_embeddings' in key for key in learned)
     head = 'roi_head.bbox_head.'
+    plus = 'vild-plus' in name and 'plus-text' not in name  # an ensemble with a sigmoid
+    sigmoid = plus or 'vild-sigmoid' in name
     assert (f'{head}fc_cls.background' in learned) == (
-        'vild-image' not in name and ('vild' in name or 'clip' in name or 'region' in name)
+        'vild-image' not in name
+        and not sigmoid
+        and any(part in name for part in ('vild', 'clip', 'region', 'ezsd'))
     )
-    assert (f'{head}image_branch.fc_cls.projection.weight' in learned) == ('ensemble' in name)
+    assert ({f'{head}fc_cls.bias', f'{head}fc_cls.logit_scale'} <= learned) == sigmoid
+    ensemble = 'ensemble' in name or plus
+    assert (f'{head}image_branch.fc_cls.projection.weight' in learned) == ensemble
 
 
 def train(model, cfg: Config) -> None:
@@ -231,23 +271,28 @@ def train(model, cfg: Config) -> None:
     assert all(torch.isfinite(value).all() for value in parts.values()), parts
     optim_wrapper.backward(total)
     for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, f'{name} has no gradient'
-        assert torch.isfinite(parameter.grad).all(), name
+        if parameter.requires_grad:
+            assert parameter.grad is not None, f'{name} has no gradient'
+            assert torch.isfinite(parameter.grad).all(), name
     optim_wrapper.step()
     assert any((before[n] != p).any() for n, p in model.named_parameters())
 
 
 def predict(model, cfg: Config) -> None:
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    extracts = cfg.model.type.endswith('Extractor')
+    masks = not extracts and cfg.model.roi_head.mask_head is not None
+    if extracts:
+        model.dataset_meta = dataset.metainfo
     with torch.no_grad():
         results = model.eval().test_step(pseudo_collate([dataset[0], dataset[1]]))
-    extracts = cfg.model.type == 'RegionEmbeddingExtractor'
     if not extracts:
         evaluator = Evaluator(METRICS.build(cfg.test_evaluator))
         evaluator.dataset_meta = dataset.metainfo
         evaluator.process(results)
         figures = evaluator.evaluate(len(dataset))
-        assert FIGURE[cfg.test_evaluator.type] in figures, figures
+        figure = FIGURE[cfg.test_evaluator.type]
+        assert (figure if masks else figure.replace('segm', 'bbox')) in figures, figures
     for result in results:
         found = result.pred_instances
         assert len(found) and torch.isfinite(found.scores).all()
@@ -255,6 +300,7 @@ def predict(model, cfg: Config) -> None:
         if extracts:
             assert found.embeddings.shape == (len(found), model.teacher.embed_dims)
         else:
-            assert found.masks.shape == (len(found), SIZE, SIZE)
+            if masks:
+                assert found.masks.shape == (len(found), SIZE, SIZE)
             assert found.labels.min() >= 0
             assert found.labels.max() < cfg.model.roi_head.bbox_head.num_classes

@@ -2,10 +2,7 @@
 
 import json
 import logging
-import os
-from multiprocessing import get_context
-from pathlib import Path
-from socket import socket
+from contextlib import redirect_stdout
 
 import numpy as np
 import pycocotools.mask as mask_utils
@@ -16,12 +13,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from mmdet.datasets import CocoDataset
 from mmdet.datasets.transforms import LoadAnnotations
-from mmengine.dist import init_dist
+from mmengine import dist
 from mmengine.logging import MMLogger
-from torch.distributed import destroy_process_group
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from mmdet_vild.datasets import OpenVocabularyCocoDataset
-from mmdet_vild.datasets.annotation_checks import FARTHEST, CheckedAnnotations, covered
+from mmdet_vild.datasets.annotation_checks import FARTHEST, CheckedAnnotations
+from mmdet_vild.datasets.annotation_masks import covered
+from mmdet_vild.datasets.open_vocabulary_dataset import from_main_process
 
 pytestmark = pytest.mark.onedl
 
@@ -106,13 +106,13 @@ def a(key, row=0):
         (a('category_id'), ['1', 0.5, 3, -1, NAN, [1], 10**30]),
         (a('id'), ['10', NAN, [1]]),
         (a('bbox'), [7, 'abcd', {}, [1, 2, 3], ['1', 2, 3, 4], [1, 2, NAN, 4], [1, 2, 1e7, 4],
-                     [[1, 2, 3, 4]], [1, 2, 10**400, 4]]),
+                     [[1, 2, 3, 4]], [1, 2, 10**400, 4], [1, 2, True, 4]]),
         (a('area'), ['4', NAN, INF, [4], 10**400]),
         (['images', 1, 'id'], ['2', NAN, [2], INF]),
         (['images', 1, 'height'], [0, -1, '6', INF, NAN, True, FARTHEST + 1]),
         (['images', 1, 'width'], [0.0, [6], 10**400]),
         (['images', 1, 'file_name'], [7, '', 'a\0b', '\ud800', 'http://host/a.jpg', ['a.jpg']]),
-        (['images', 1, 'neg_category_ids'], ['1', ['1'], {}]),
+        (['images', 1, 'neg_category_ids'], ['1', ['1'], {}, [1.5], [True]]),
         (['categories', 1, 'id'], ['2', 2.0, NAN, [2]]),
     ],
 )  # fmt: skip
@@ -160,6 +160,8 @@ def test_twice_or_nameless(build, path, value, message):
 
 LINE = [1, 1, 2, 2]
 RUN = dict(size=[HEIGHT, WIDTH], counts=[20, 4])
+EMPTY = mask_utils.encode(np.zeros((HEIGHT, WIDTH), np.uint8, order='F'))['counts'].decode()
+APART = 'have a mask that covers nothing of their box'
 
 
 @pytest.mark.parametrize(
@@ -170,6 +172,10 @@ RUN = dict(size=[HEIGHT, WIDTH], counts=[20, 4])
         (dict(segmentation=[[]]), {}, 'dropped: no mask but a polygon'),
         (dict(segmentation=[LINE, TRIANGLE]), {}, 'lose a polygon of fewer'),
         (dict(segmentation=RUN), dict(poly2mask=False), 'run lengths, which LoadAnnotations'),
+        (dict(segmentation=[[4, 0, 6, 0, 6, 3]]), {}, APART),
+        (dict(segmentation=[[1, 1, 1, 1, 1, 1]]), {}, APART),
+        (dict(segmentation=dict(size=[HEIGHT, WIDTH], counts=[24])), {}, APART),
+        (dict(segmentation=dict(size=[HEIGHT, WIDTH], counts=EMPTY)), {}, APART),
         (dict(bbox=[6, 0, 3, 3]), {}, 'outside of the image'),
         (dict(bbox=[0, 0, 0.5, 3]), {}, 'less than a pixel wide or high'),
         (dict(bbox=[3, 3, -3, -3]), {}, 'less than a pixel wide or high'),
@@ -215,9 +221,35 @@ def test_files_and_categories(build):
         annotation['iscrowd'] = int(annotation['category_id'] == 2)
     _, (table,), (warning,) = build(data, metainfo=dict(novel_classes=('owl',)))
     assert '1 images have a file that another has' in warning and "2 are '1.jpg'" in warning
-    assert "no annotation: ['parts', 'dog']; leave them out" in warning
+    assert "no annotation: ['parts', 'dog']; list them in novel_classes" in warning
     assert '4  crowd, not learned' in table
     assert not build(content(), test_mode=True)[2]
+
+
+def test_id_0(build):
+    """Of an annotation, as exports begin with; the evaluation alone does not see it."""
+    data = changed(content(), a('id'), 0)
+    _, _, (warning,) = build(data, test_mode=True)
+    assert '\n- annotation 0 counts as not found' in warning and not build(data)[2]
+    truth, found = COCO(), COCO()
+    truth.dataset = data
+    detections = [dict(a, id=i, score=1) for i, a in enumerate(data['annotations'], 1)]
+    found.dataset = dict(data, annotations=detections)
+    with redirect_stdout(None):
+        truth.createIndex(), found.createIndex()
+        evaluation = COCOeval(truth, found, 'bbox')
+        evaluation.evaluate(), evaluation.accumulate()
+    assert (evaluation.eval['precision'][0, :, 0, 0, 2] < 1).any()
+
+
+def test_left_out_by_size(build):
+    """Is said, with how many."""
+    data = content()
+    data['images'][0].update(width=60, height=40)
+    _, told, _ = build(data, filter_cfg=dict(filter_empty_gt=True, min_size=32))
+    assert (
+        '2 of 3 images of' in told[-1] and "left out by filter_cfg={'filter_empty_gt'" in told[-1]
+    )
 
 
 @given(
@@ -271,7 +303,20 @@ def test_masks_that_are_not():
     masks = ([[-3, -2.5, 9, 0, 9, 9]], RUN, {'size': [4, 6], 'counts': 'd04'})
     for annotation, mask in zip(data['annotations'], masks, strict=False):
         annotation['segmentation'] = mask
-    assert CheckedAnnotations(data, 'F', masks='bitmaps').used.all()
+    checked = CheckedAnnotations(data, 'F', masks='bitmaps')
+    assert checked.used.all() and not checked.doubts
+
+
+@pytest.mark.parametrize('first', [20240131235959, 2**59, -9])
+def test_ids_of_exports(build, first):
+    """Are made of the time, or at random."""
+    data = content()
+    for entry in (*data['images'], *data['annotations']):
+        entry['id'] += first
+    for annotation in data['annotations']:
+        annotation['image_id'] += first
+    dataset, _, warnings = build(data)
+    assert not warnings and used(dataset) == COUNT * 2 // 3
 
 
 def test_as_mmdet_counts():
@@ -294,40 +339,25 @@ def test_as_mmdet_counts():
     assert 20 < len(found) < 200 and found == expected
 
 
-def _load(rank: int, paths: list[str], port: int, queue) -> None:
-    os.environ |= dict(
-        RANK=str(rank), WORLD_SIZE='2', LOCAL_RANK=str(rank), MASTER_ADDR='127.0.0.1',
-        MASTER_PORT=str(port),
-    )  # fmt: skip
-    init_dist('pytorch', backend='gloo')
-    checked, said, init = [], [], CheckedAnnotations.__init__
-    CheckedAnnotations.__init__ = lambda *args: checked.append(rank) or init(*args)
-    for path in paths:
+@pytest.mark.parametrize('error', [None, ValueError('mine.json is wrong')])
+def test_one_process_checks_for_all(monkeypatch, error):
+    """Its errors stop the others, too; ranks stand in for processes."""
+
+    def check() -> str:
+        checked.append(rank)
+        if error:
+            raise error
+        return 'checked'
+
+    def broadcast(said: list) -> None:
+        said[:] = sent.setdefault('said', list(said))
+
+    checked, sent, found = [], {}, []
+    monkeypatch.setattr(dist, 'broadcast_object_list', broadcast)
+    for rank in (0, 1):
+        monkeypatch.setattr(dist, 'is_main_process', lambda rank=rank: rank == 0)
         try:
-            OpenVocabularyCocoDataset(
-                ann_file=path, metainfo=dict(novel_classes=('owl',)), data_prefix=dict(img='')
-            )
-        except ValueError as error:
-            said.append(str(error))
-    queue.put((rank, len(checked), said))
-    destroy_process_group()
-
-
-@pytest.mark.slow
-def test_one_process_checks_for_all(tmp_path):
-    with socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    paths = [str(tmp_path / name) for name in ('wrong.json', 'right.json')]
-    for path, value in zip(paths, ('0', 0), strict=True):
-        Path(path).write_text(json.dumps(changed(content(), a('iscrowd'), value)))
-    context = get_context('spawn')
-    queue = context.Queue()
-    processes = [context.Process(target=_load, args=(r, paths, port, queue)) for r in (0, 1)]
-    for process in processes:
-        process.start()
-    (*first, one), (*second, other) = sorted(queue.get(timeout=300) for _ in processes)
-    for process in processes:
-        process.join(60)
-    assert (first, second) == ([0, 2], [1, 0])
-    assert one == other and len(one) == 1 and "has the iscrowd '0'" in one[0]
+            found.append(from_main_process(check))
+        except ValueError as raised:
+            found.append(str(raised))
+    assert checked == [0] and found == ([str(error)] * 2 if error else ['checked', None])

@@ -37,8 +37,12 @@ def test_untransformed():
     assert results['distill_weights'].dtype == np.float32
 
 
+#: Cropped to (50..150, 10..60).
+CROPPED = sample(matrix=[[1, 0, -50], [0, 1, -10], [0, 0, 1]], img_shape=(50, 100))
+
+
 def test_crop_keeps_what_is_visible_with_its_embedding():
-    """Cropped to (50..150, 10..60): by hand."""
+    """By hand."""
     boxes = [
         [60, 20, 100, 50],  # inside
         [0, 0, 40, 40],  # outside
@@ -46,23 +50,22 @@ def test_crop_keeps_what_is_visible_with_its_embedding():
         [20, 10, 69, 60],  # 19/49 of it
         [149.5, 20, 150, 40],  # half a pixel wide
     ]
-    view = sample(matrix=[[1, 0, -50], [0, 1, -10], [0, 0, 1]], img_shape=(50, 100))
-    results = CLIPCropEmbedding(Memory(boxes))(copy.deepcopy(view))
+    results = CLIPCropEmbedding(Memory(boxes))(copy.deepcopy(CROPPED))
     np.testing.assert_array_equal(results['distill_bboxes'], [[10, 10, 50, 40], [0, 0, 20, 50]])
     assert rows_of(results) == [0, 2]
-    results = CLIPCropEmbedding(Memory(boxes), min_visible=0)(copy.deepcopy(view))
-    assert rows_of(results) == [0, 2, 3]
-    results = CLIPCropEmbedding(Memory(boxes), min_visible=1)(copy.deepcopy(view))
-    assert rows_of(results) == [0]
+    for min_visible, rows in ((0, [0, 2, 3]), (1, [0])):
+        attach = CLIPCropEmbedding(Memory(boxes), min_visible=min_visible)
+        assert rows_of(attach(copy.deepcopy(CROPPED))) == rows
 
 
-def test_nothing_left():
-    view = sample(matrix=[[1, 0, -50], [0, 1, -10], [0, 0, 1]], img_shape=(50, 100))
-    for boxes in ([[0, 0, 20, 20]], np.zeros((0, 4))):
-        results = CLIPCropEmbedding(Memory(boxes))(copy.deepcopy(view))
-        assert results['distill_bboxes'].shape == (0, 4)
-        assert results['distill_embeddings'].shape == (0, 2)
-        assert results['distill_weights'].shape == (0,)
+def check_nothing(results):
+    shapes = dict(bboxes=(0, 4), embeddings=(0, 2), weights=(0,))
+    assert {key: results[f'distill_{key}'].shape for key in shapes} == shapes
+
+
+@pytest.mark.parametrize('boxes', [[[0, 0, 20, 20]], np.zeros((0, 4))])
+def test_nothing_left(boxes):
+    check_nothing(CLIPCropEmbedding(Memory(boxes))(copy.deepcopy(CROPPED)))
 
 
 def test_choice_comes_after_dropping():
@@ -95,8 +98,7 @@ def test_rows_stay_together_through_large_scale_jitter(seed, order, max_proposal
     pipeline = Compose([TRANSFORMS.build(transform) for transform in jitter])
     results = pipeline({**sample((height, width)), 'img': np.zeros((height, width, 3), np.uint8)})
     memory = Memory(boxes, weights=np.arange(30) / 2)
-    attach = CLIPCropEmbedding(memory, max_proposals=max_proposals, order=order)
-    results = attach(results)
+    results = CLIPCropEmbedding(memory, max_proposals=max_proposals, order=order)(results)
     (sx, _, tx), (_, sy, ty), _ = results['homography_matrix'].tolist()
     kept = {}
     for row, (x1, y1, x2, y2) in enumerate(boxes.astype(np.float32).tolist()):
@@ -119,23 +121,18 @@ def test_reads_a_store_by_config(tmp_path):
     shard = EmbeddingStore.create(tmp_path, dict(teacher='memory@0', embed_dims=2), {})
     shard.write([(3, Memory([[10, 20, 30, 40]], weights=[1.5]).record, (100, 200))])
     shard.close()
-    transform = TRANSFORMS.build(
-        dict(type='CLIPCropEmbedding', store=dict(type='EmbeddingStore', path=str(tmp_path)))
-    )
+    store = dict(type='EmbeddingStore', path=str(tmp_path))
+    transform = TRANSFORMS.build(dict(type='CLIPCropEmbedding', store=store))
     assert 'max_proposals=300' in repr(transform)
     results = transform(sample())
     np.testing.assert_array_equal(results['distill_bboxes'], [[10, 20, 30, 40]])
     assert results['distill_weights'].tolist() == [1.5]
     with pytest.raises(ValueError, match='image 3'):
         transform(sample((100, 201)))
-
     other = sample() | dict(img_id=4)
     with pytest.raises(MissingRecordError, match='no record of image 4'):
         transform(copy.deepcopy(other))
-    results = CLIPCropEmbedding(transform.store, allow_missing=True)(other)
-    assert results['distill_bboxes'].shape == (0, 4)
-    assert results['distill_embeddings'].shape == (0, 2)
-    assert results['distill_weights'].shape == (0,)
+    check_nothing(CLIPCropEmbedding(transform.store, allow_missing=True)(other))
 
 
 @pytest.mark.parametrize(
@@ -149,3 +146,40 @@ def test_wrong_parameters(wrong):
 def test_unrecorded_motion_is_refused():
     with pytest.raises(ValueError, match='image 3 was changed'):
         CLIPCropEmbedding(Memory([]))(sample(img_shape=(50, 100)))
+
+
+@given(
+    count=st.integers(0, 12),
+    most=st.integers(1, 9),
+    subset=st.none() | st.integers(1, 9),
+    order=st.sampled_from(['score', 'random']),
+    keep=st.booleans(),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=60)
+def test_annotated_rows_and_a_subset(count, most, subset, order, keep, seed):
+    """Annotated rows come beside the others, which are of the best of these."""
+    rng = np.random.default_rng(seed)
+    store = Memory(np.tile([10.0, 20, 30, 40], (count, 1)), rng.permutation(count) / 10)
+    annotated = store.record.annotated = rng.random(count) < 0.3
+    store.record.weights = rng.random(count).astype(np.float32)
+    np.random.seed(seed)
+    transform = CLIPCropEmbedding(
+        store, max_proposals=most, subset=subset, order=order, keep_annotated=keep
+    )
+    results = transform(sample())
+    rows = rows_of(results)
+    apart = set(np.flatnonzero(annotated)) if keep else set()
+    ranked = [i for i in np.argsort(-store.record.scores, kind='stable') if i not in apart]
+    best = ranked[:subset]
+    assert set(rows[: len(apart)]) == apart
+    others = rows[len(apart) :]
+    assert len(others) == min(most, len(best)) and set(others) <= set(best)
+    if order == 'score':
+        assert others == best[:most]
+    np.testing.assert_array_equal(results['distill_weights'], store.record.weights[rows])
+
+
+def test_rows_are_drawn_anew_each_time():
+    transform = CLIPCropEmbedding(Memory(np.tile([10.0, 20, 30, 40], (40, 1))), 10, 'random')
+    assert len({tuple(rows_of(transform(sample()))) for _ in range(5)}) == 5

@@ -1,10 +1,16 @@
 """LVIS-format data, whose novel categories are the rare ones, or those that the config names."""
 
 import functools
+import os
+from collections import Counter
+from pathlib import Path
 
 import pytest
 from annotation_files import CATEGORIES, annotations, build, labels_of
 from changed import changed
+
+from mmdet_vild.datasets import OpenVocabularyLVISDataset
+from mmdet_vild.vocabulary import load_categories
 
 pytestmark = pytest.mark.onedl
 
@@ -54,3 +60,34 @@ def test_other_classes_are_refused(make):
     with pytest.raises(ValueError, match='metainfo names 2 classes'):
         make(metainfo={'classes': ('cat', 'dog')})
     assert make(metainfo={'classes': NAMES}).metainfo['novel_classes'] == ('unicorn', 'griffin')
+
+
+#: Of the official annotation files of LVIS v1.
+IMAGES = {'train': 100_170, 'val': 19_809}
+
+
+def official(split: str, **options) -> OpenVocabularyLVISDataset:
+    path = str(Path(os.environ['VILD_LVIS_DIR'], 'annotations', f'lvis_v1_{split}.json'))
+    options |= dict(data_prefix=dict(img=''), pipeline=[])
+    return OpenVocabularyLVISDataset(ann_file=path, **options)
+
+
+@pytest.mark.dataset
+def test_counts_of_the_official_files() -> None:
+    dataset = official('val', test_mode=True)
+    categories = load_categories(dataset.ann_file)
+    assert Counter(category['frequency'] for category in categories) == dict(f=405, c=461, r=337)
+    assert dataset.metainfo['classes'] == tuple(category['name'] for category in categories)
+    assert len(dataset.metainfo['classes']) == 1203
+    assert len(dataset.metainfo['novel_classes']) == 337
+    assert len(dataset) == IMAGES['val']
+
+
+@pytest.mark.dataset
+def test_exactly_the_base_categories_are_trained() -> None:
+    dataset = official('train')
+    assert len(dataset) == IMAGES['train']
+    labels = {label for i in range(len(dataset)) for label in dataset.get_cat_ids(i)}
+    base = set(dataset.metainfo['classes']) - set(dataset.metainfo['novel_classes'])
+    assert {dataset.metainfo['classes'][label] for label in labels} == base
+    assert len(base) == 866

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from memory_store import Memory
-from mmcv.transforms import LoadImageFromFile
-from mmdet.datasets.transforms import PackDetInputs, Pad, Resize
+from mmcv.transforms import CenterCrop, LoadImageFromFile
+from mmdet.datasets.transforms import PackDetInputs, Pad, RandomFlip, Resize
 from mmdet.models import DetDataPreprocessor
 from mmengine.dataset import pseudo_collate
 
@@ -57,11 +57,14 @@ def test_original_image_reaches_the_sample():
     np.testing.assert_array_equal(packed['data_samples'].ori_img, original)
     packed = PackViLDInputs(meta_keys=['img_id'])(results)
     assert packed['data_samples'].metainfo == dict(img_id=3)
+    with pytest.raises(ValueError, match="meta_keys of PackViLDInputs must be .* found 'img_id'"):
+        PackViLDInputs(meta_keys='img_id')
 
 
 def test_original_image_must_be_original():
-    with pytest.raises(ValueError, match='right after LoadImageFromFile'):
-        KeepOriginalImage()(Resize(scale=(64, 64))(sample()))
+    for late in (Resize(scale=(64, 64)), RandomFlip(prob=1.0), CenterCrop((10, 10))):
+        with pytest.raises(ValueError, match='right after LoadImageFromFile'):
+            PackViLDInputs()(KeepOriginalImage()(late(sample())))
     with pytest.raises(ValueError, match='to_float32'):
         KeepOriginalImage()({**sample(), 'img': np.zeros((20, 30, 3), np.float32)})
 

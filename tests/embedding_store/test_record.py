@@ -11,6 +11,7 @@ BOXES = np.arange(12, dtype=np.float32).reshape(3, 4)
 SCORES = np.array([0.25, 0.75, 0.5], np.float32)
 EMBEDDINGS = np.array([[0.5, -1], [1, 0], [0, 2]], np.float32)
 WEIGHTS = np.array([1.5, 0, 3], np.float32)
+ANNOTATED = np.array([True, False, False])
 ORDER = (1, 2, 0)
 
 
@@ -22,16 +23,27 @@ def expected_bytes(*columns):
 
 
 def test_bytes_in_descending_order():
-    record = EmbeddingRecord(BOXES, SCORES, EMBEDDINGS, WEIGHTS)
-    columns = [('4f', BOXES), ('f', SCORES), ('f', WEIGHTS), ('2e', EMBEDDINGS)]
+    record = EmbeddingRecord(BOXES, SCORES, EMBEDDINGS, WEIGHTS, ANNOTATED)
+    columns = [('4f', BOXES), ('f', SCORES), ('f', WEIGHTS), ('2e', EMBEDDINGS), ('?', ANNOTATED)]
     data = record.to_bytes()
     assert data == expected_bytes(*columns)
     found = EmbeddingRecord.from_bytes(data, 3, 2)
-    assert [a.dtype for a in vars(found).values()] == ['f4', 'f4', 'f2', 'f4']
+    assert [a.dtype for a in vars(found).values()] == ['f4', 'f4', 'f2', 'f4', bool]
     for name, array in vars(found).items():
         np.testing.assert_array_equal(array, getattr(record, name)[[*ORDER]])
-    with pytest.raises(ValueError, match='expected 84 bytes for 3 regions of width 2, found 83'):
+    with pytest.raises(ValueError, match='expected 87 bytes for 3 regions of width 2, found 86'):
         EmbeddingRecord.from_bytes(data[:-1], 3, 2)
+
+
+def test_bytes_of_version_2():
+    """They do not say what is annotated, nor did the release that began such a store."""
+    record = EmbeddingRecord(BOXES, SCORES, EMBEDDINGS, WEIGHTS, ANNOTATED)
+    data = record.to_bytes(version=2)
+    columns = [('4f', BOXES), ('f', SCORES), ('f', WEIGHTS), ('2e', EMBEDDINGS)]
+    assert data == expected_bytes(*columns)
+    found = EmbeddingRecord.from_bytes(data, 3, 2, version=2)
+    np.testing.assert_array_equal(found.weights, WEIGHTS[[*ORDER]])
+    assert found.annotated.tolist() == [False] * 3
 
 
 def test_bytes_of_version_1():

@@ -31,8 +31,6 @@ from torch.utils.data import DataLoader
 from mmdet_vild.embedding_store import DamagedRecordError, EmbeddingShard, EmbeddingStore
 from mmdet_vild.embedding_store import shard as shard_module
 
-pytestmark = pytest.mark.onedl
-
 
 @pytest.fixture
 def file(tmp_path):
@@ -57,35 +55,22 @@ def test_what_does_not_fit_is_not_written(tmp_path):
             shard.write([right])
 
 
-def test_files_of_another_kind(tmp_path):
-    file = tmp_path / 'shard-00000.sqlite'
-    file.write_bytes(b'no database at all' * 100)
-    with pytest.raises(DamagedRecordError, match='shard-00000.sqlite.*delete this file and run'):
-        EmbeddingStore(tmp_path)
-    file.unlink()
-    sqlite3.connect(file).execute('CREATE TABLE other (x)')
-    with pytest.raises(DamagedRecordError, match='holds what no .* does: CREATE TABLE other'):
-        EmbeddingStore(tmp_path)
-
-
 def test_damage_is_named(file):
-    data = bytearray(file.read_bytes())
-    data[data.index(make_record(seed=1).to_bytes()[:64]) + 30] ^= 16
-    file.write_bytes(data)
-    store = EmbeddingStore(file.parent)
-    with pytest.raises(DamagedRecordError, match='image 1: the checksum differs; delete this file'):
-        store.read(sample(1))
-    assert len(store.read(sample(2))) == 5
-
-
-def test_a_lost_record_is_no_missing_one(file):
-    """Which an image without regions may be."""
+    """A lost record is no missing one, which an image without regions may be."""
     store = EmbeddingStore(file.parent)
     assert store.img_ids() == [1, 2]
     with sqlite3.connect(file) as connection:
         connection.execute('DELETE FROM records WHERE number = 1')
     with pytest.raises(DamagedRecordError, match='image 1: the record is lost'):
         store.read(sample(1))
+    data = bytearray(file.read_bytes())
+    data[data.index(make_record(seed=2).to_bytes()[:64]) + 30] ^= 16
+    file.write_bytes(data)
+    with pytest.raises(DamagedRecordError, match='image 2: the checksum differs; delete this file'):
+        EmbeddingStore(file.parent).read(sample(2))
+    file.write_bytes(b'no database at all' * 100)
+    with pytest.raises(DamagedRecordError, match='shard-00000.sqlite.*delete this file and run'):
+        EmbeddingStore(file.parent)
 
 
 def work_until_killed(path, ready):
@@ -120,21 +105,18 @@ def test_a_writer_waits_for_a_reader(file):
     assert EmbeddingStore(file.parent).img_ids() == [1, 2, 3]
 
 
-def test_a_locked_file_is_not_damaged(file, monkeypatch):
+@pytest.mark.parametrize('finish', [False, True])
+def test_a_locked_file(tmp_path, monkeypatch, finish):
+    """Is not damaged; and a finished one is read without locks."""
     monkeypatch.setattr(shard_module, 'BUSY_TIMEOUT', 0.01)
-    other = sqlite3.connect(file)
-    other.execute('BEGIN EXCLUSIVE')
-    with pytest.raises(OSError, match='its header: database is locked'):
-        EmbeddingStore(file.parent)
-
-
-def test_a_finished_file_is_read_without_locks(tmp_path, monkeypatch):
-    """Each read of another file asks for one."""
-    monkeypatch.setattr(shard_module, 'BUSY_TIMEOUT', 0.01)
-    write(tmp_path, [1, 2], finish=True)
+    write(tmp_path, [1, 2], finish=finish)
     other = sqlite3.connect(tmp_path / 'shard-00000.sqlite')
     other.execute('BEGIN EXCLUSIVE')
-    assert set(contents(tmp_path)) == {1, 2}
+    if finish:
+        assert set(contents(tmp_path)) == {1, 2}
+    else:
+        with pytest.raises(OSError, match='its header: database is locked'):
+            EmbeddingStore(tmp_path)
 
 
 def test_a_finished_file_never_changes(tmp_path):
@@ -270,17 +252,16 @@ def test_read_by_workers(tmp_path, context, finished):
 def test_read_by_threads(file):
     store = EmbeddingStore(file.parent)
     with ThreadPoolExecutor(4) as pool:
-        lengths = list(pool.map(lambda i: len(store.read(sample(1 + i % 2))), range(40)))
-    assert lengths == [5] * 40
+        assert list(pool.map(lambda i: len(store.read(sample(1 + i % 2))), range(40))) == [5] * 40
 
 
-def as_somebody_else(function, *arguments):
+def as_somebody_else(function, path):
     """A process that may read what others wrote, and not write there, unless it is not of root."""
 
     def child():
         if os.geteuid() == 0:
             os.setresuid(65534, 65534, 65534)
-        function(*arguments)
+        function(path)
 
     process = get_context('fork').Process(target=child)
     process.start()
@@ -315,11 +296,11 @@ def test_half_a_record_and_no_permission(public):
     write(public, [1, 2])
     killed(half_a_transaction, public / 'shard-00000.sqlite')
 
-    def read():
+    def read(path):
         with pytest.raises(PermissionError, match='a writer was killed here'):
-            EmbeddingStore(public)
+            EmbeddingStore(path)
 
-    process = as_somebody_else(read)
+    process = as_somebody_else(read, public)
     process.join()
     assert process.exitcode == 0
 

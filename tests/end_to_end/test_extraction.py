@@ -4,14 +4,11 @@ import json
 import os
 import shutil
 import signal
-import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from stock_world import OWN_TOOLS, StockWorld, assert_same_records
+from stock_world import StockWorld, assert_same_records
 
 from mmdet_vild.embedding_store import EmbeddingStore
 
@@ -37,10 +34,10 @@ EmbeddingShard.write = write_or_die
 HELPERS = Path(__file__).parents[1] / 'helpers'
 
 
-def test_goes_on_after_a_kill(
-    vild_text: tuple[StockWorld, Path], world: StockWorld, tmp_path: Path
-) -> None:
-    """In the middle of a transaction. Finished images are not computed again."""
+@pytest.mark.onedl
+def test_killed_and_gone_on_with(vild_text: tuple[StockWorld, Path], world, tmp_path: Path) -> None:
+    """In the middle of a transaction; two processes compute what is left, and all is what one
+    process computes."""
     _, checkpoint = vild_text
     (tmp_path / 'killer.py').write_text(KILLER)
     deadly = tmp_path / 'deadly.py'
@@ -49,117 +46,51 @@ def test_goes_on_after_a_kill(
         "custom_imports = dict(imports=['mmdet_vild', 'killer'])\n"
     )
     path = world.root / 'killed'
-    options = (f'test_evaluator.path={path}',)
+    option = f'test_evaluator.path={path}'
     world.test(
-        *(str(deadly), checkpoint, 'killed', *options),
+        *(str(deadly), checkpoint, 'killed', option),
         status=-signal.SIGKILL,
         env={'PYTHONPATH': f'{tmp_path}:{HELPERS}:{os.environ.get("PYTHONPATH", "")}'},
     )
     assert len(EmbeddingStore(path)) == 8
-    batches = 'test_dataloader.batch_size=3'  # of other images than before
-    done = world.test('region-embeddings', checkpoint, 'killed', batches, *options)
-    assert '8 of 21 images are in' in done.stdout and '(test) [5/5]' in done.stdout
+    done = world.test('region-embeddings', checkpoint, 'killed', option, processes=2)
+    assert '8 of 21 images are in' in done.stdout and '(test) [7/7]' in done.stdout
     assert 'crops_per_s: ' in done.stdout and 'eta: ' in done.stdout
     assert 'embedding_store/images: 21  embedding_store/missing: 0' in done.stdout
     assert_same_records(EmbeddingStore(world.store), EmbeddingStore(path))
-    again = world.test('region-embeddings', checkpoint, 'killed', *options)
-    assert '21 of 21 images are in' in again.stdout
-    assert 'embedding_store/images: 21  embedding_store/missing: 0' in again.stdout
 
 
-def test_regions_of_a_file_and_annotated_ones(vild_text: tuple[StockWorld, Path], world) -> None:
-    """The annotations of base categories; of the file, the second box sticks out of its image."""
+def test_given_regions_and_a_broken_image(vild_text: tuple[StockWorld, Path], world) -> None:
+    """Annotations of base categories, and boxes of a file, of which the second sticks out of its
+    image. The image that cannot be read is skipped; when it is mended, it alone is computed."""
     _, checkpoint = vild_text
     content, boxes = world.annotations('train'), [[5, 6, 70, 80.5], [100, 90, 60, 20]]
-    items = [
-        dict(image_id=image['id'], bbox=box, score=0.5)
-        for image in content['images']
-        for box in boxes
-    ]
+    ids = [image['id'] for image in content['images']]
     file = world.root / 'proposals.json'
-    file.write_text(json.dumps(items))
-    path = world.root / 'given'
-    options = (f'test_evaluator.path={path}', f'model.proposal_file={file}')
-    world.test('region-embeddings', checkpoint, 'given', *options, 'model.with_gt=True')
+    rows = [dict(image_id=img_id, bbox=box, score=0.5) for img_id in ids for box in boxes]
+    file.write_text(json.dumps(rows))
+    data, path = world.root / 'broken', world.root / 'given'
+    shutil.copytree(world.data, data)
+    image = sorted((data / 'train2017').glob('*.jpg'))[3]
+    picture = image.read_bytes()
+    image.write_bytes(b'no picture')
+    options = (
+        *(f'test_evaluator.path={path}', f'test_dataloader.dataset.data_root={data}/'),
+        *(f'model.proposal_file={file}', 'model.with_gt=True'),
+        'test_dataloader.dataset.pipeline.0.type=LoadImageOrSkip',
+    )
+    skipped = world.test('region-embeddings', checkpoint, 'given', *options).stdout
+    assert f'skipped: {image}' in skipped and '1 of 21 images have no record' in skipped
+    assert 'embedding_store/images: 20  embedding_store/missing: 1' in skipped
+    image.write_bytes(picture)
+    mended = world.test('region-embeddings', checkpoint, 'given', *options).stdout
+    assert '20 of 21 images are in' in mended and '(test) [1/1]' in mended
     store = EmbeddingStore(path)
     novel = {c['id'] for c in content['categories'] if c['frequency'] == 'r'}
-    for image in content['images']:
-        record = store.read(dict(img_id=image['id'], ori_shape=(128, 128)))
-        of_image = [a for a in content['annotations'] if a['image_id'] == image['id']]
+    for img_id in ids:
+        record = store.read(dict(img_id=img_id, ori_shape=(128, 128)))
+        of_image = [a for a in content['annotations'] if a['image_id'] == img_id]
         base = [a['bbox'] for a in of_image if a['category_id'] not in novel]
         found = np.hstack([record.boxes[:, :2], record.boxes[:, 2:] - record.boxes[:, :2]])
         np.testing.assert_allclose(found, [*base, boxes[0], [100, 90, 28, 20]], atol=1e-3)
         np.testing.assert_array_equal(record.scores, [1] * len(base) + [0.5] * 2)
-    another = world.test('region-embeddings', checkpoint, 'given', *options, status=1)
-    assert "begun differently: with_gt is 'base@" in another.stderr
-
-
-def test_an_image_that_cannot_be_read(vild_text: tuple[StockWorld, Path], world) -> None:
-    """It stops the run, or is skipped and reported; when it is mended, it alone is computed."""
-    _, checkpoint = vild_text
-    broken = world.root / 'broken'
-    shutil.copytree(world.data, broken)
-    image = sorted((broken / 'train2017').glob('*.jpg'))[3]
-    content = image.read_bytes()
-    image.write_bytes(b'no picture')
-    path = world.root / 'with-broken'
-    options = (
-        f'test_dataloader.dataset.data_root={broken}/',
-        f'test_evaluator.path={path}',
-    )
-    stopped = world.test('region-embeddings', checkpoint, 'with-broken', *options, status=1)
-    assert image.name in stopped.stderr
-    skip = (*options, 'test_dataloader.dataset.pipeline.0.type=LoadImageOrSkip')
-    skipped = world.test('region-embeddings', checkpoint, 'with-broken', *skip)
-    assert f'skipped: {image}' in skipped.stdout
-    assert 'embedding_store/images: 20  embedding_store/missing: 1' in skipped.stdout
-    assert '1 of 21 images have no record' in skipped.stdout
-    image.write_bytes(content)
-    mended = world.test('region-embeddings', checkpoint, 'with-broken', *skip)
-    assert '20 of 21 images are in' in mended.stdout
-    assert_same_records(EmbeddingStore(world.store), EmbeddingStore(path))
-
-
-def test_damage_is_found_deleted_and_computed_again(
-    vild_text: tuple[StockWorld, Path], world
-) -> None:
-    """Of two files, the one that is damaged."""
-    _, checkpoint = vild_text
-    path = world.root / 'damaged'
-    options = (f'test_evaluator.path={path}',)
-    shutil.copytree(world.store, path)
-    shard, other = path / 'shard-00000.sqlite', path / 'shard-00001.sqlite'
-    shutil.copy(shard, other)
-    with sqlite3.connect(other) as connection:
-        connection.execute('DELETE FROM records WHERE number > 12')
-    with sqlite3.connect(shard) as connection:
-        connection.execute('DELETE FROM records WHERE number <= 12')
-    data = bytearray(shard.read_bytes())
-    store = EmbeddingStore(path)
-    (size,) = {(i['height'], i['width']) for i in world.annotations('train')['images']}
-    victims = store.img_ids()[4:6]
-    for img_id in victims:
-        record = store.read(dict(img_id=img_id, ori_shape=size)).to_bytes()
-        data[data.index(record[-64:]) + 5] ^= 1
-    shard.write_bytes(data)
-
-    def tool(action: str, *arguments: object, status: int = 0) -> str:
-        command = [sys.executable, OWN_TOOLS / 'embedding_store.py', action, path, *arguments]
-        done = subprocess.run(map(str, command), capture_output=True, text=True, check=False)
-        assert done.returncode == status, done.stdout + done.stderr
-        return done.stdout
-
-    found = tool('verify', status=1)
-    assert all(f'{shard}: the embeddings of image {img_id}: ' in found for img_id in victims)
-    assert '2 damages found' in found and str(other) not in found
-    shard.unlink()
-    assert '0 damages found' in tool('verify')
-    done = world.test('region-embeddings', checkpoint, 'damaged', *options)
-    assert '12 of 21 images are in' in done.stdout and '(test) [9/9]' in done.stdout
-    assert_same_records(EmbeddingStore(world.store), EmbeddingStore(path))
-
-    assert '"teacher": "mini-clip@' in tool('show') and '21 images' in tool('show')
-    tool('merge', '--out', world.root / 'merged')
-    assert_same_records(EmbeddingStore(world.store), EmbeddingStore(world.root / 'merged'))
-    tool('export', '--out', world.root / 'exported')
-    assert len(list((world.root / 'exported').glob('*.npz'))) == 21

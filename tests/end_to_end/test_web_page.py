@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 import pytest
 from mmdet.apis import inference_detector, init_detector
-from mmdet.structures import DetDataSample
 from stock_world import OWN_TOOLS, StockWorld
 
 from mmdet_vild.visualization import surest, word_color
@@ -43,11 +42,6 @@ class Visitor:
         self.page.goto(url)
         self.page.locator('#detect').wait_for()
 
-    def upload(self, picture: Path) -> None:
-        """Choose a picture, and wait until the page shows it."""
-        self.page.locator('#picture input[type=file]').set_input_files(picture)
-        self.page.locator('#picture img').wait_for()
-
     def set_threshold(self, percent: int) -> None:
         """Type it, which asks at once."""
         self.forget()
@@ -57,7 +51,8 @@ class Visitor:
         """Set the threshold, which asks in vain, and choose a picture."""
         self.set_threshold(threshold)
         self.wait_for('there is no picture')
-        self.upload(picture)
+        self.page.locator('#picture input[type=file]').set_input_files(picture)
+        self.page.locator('#picture img').wait_for()
         self.page.locator('.message').wait_for(state='detached')
 
     def ask(self, *words: str) -> None:
@@ -89,6 +84,10 @@ class Visitor:
         rows = self.page.locator('#found tr:has(td)')
         return [row.locator('td').all_inner_texts() for row in rows.all()]
 
+    def shown(self) -> list[tuple]:
+        """Word, score and box of each row."""
+        return [(row[0], row[1], row[-1]) for row in self.rows()]
+
     def drawn(self) -> np.ndarray:
         """The picture with the detections, RGB."""
         source = self.page.locator('#drawn img').get_attribute('src')
@@ -111,7 +110,7 @@ def url(world: StockWorld, vild: Path, pictures: list[Path]) -> Iterator[str]:
     for told, here in (
         ('tools', OWN_TOOLS),
         ('work_dirs/mini_lvis/vild', vild.parent),
-        ('iter_600.pth', vild.name),
+        ('iter_700.pth', vild.name),
         ('data/mini_lvis/val2017/000000002800.jpg', pictures[2]),
     ):
         assert told in command
@@ -175,74 +174,79 @@ def visitor(browser, url: str) -> Iterator[Visitor]:
 
 @pytest.fixture(scope='module')
 def expected(world: StockWorld, vild: Path):
-    """What MMDetection's own inference finds, as the rows of the table begin, and its boxes."""
-    config = vild.parent / 'vild_r18-mini_fpn_mini-lvis.py'
+    """What MMDetection's own inference finds, as the rows of the table begin and end."""
+    config = vild.parent / 'vild_lite0_fpn_mini-lvis.py'
     model = init_detector(str(config), str(vild), device='cpu')
 
-    def detect(picture: Path, words: list[str] | None, threshold: int) -> list[tuple]:
-        sample: DetDataSample = inference_detector(model, str(picture), None, words, True)
-        found = surest(sample.pred_instances, 0.7)
-        rows = [
+    def detect(picture: Path, words: list[str | dict] | None) -> list[tuple]:
+        found = inference_detector(model, str(picture), None, words, True).pred_instances
+        found = surest(found, 0.7)
+        return [
             (
                 ('★ ' if found.novel[i] else '') + found.label_names[i],
                 f'{100 * found.scores[i]:.1f}',
                 ', '.join(str(int(x)) for x in found.bboxes[i].round()),
             )
             for i in found.scores.argsort(descending=True).tolist()
-            if found.scores[i] >= threshold / 100
         ]
-        assert rows
-        return rows
 
     return detect
 
 
-def shown(visitor: Visitor) -> list[tuple]:
-    return [(row[0], row[1], row[-1]) for row in visitor.rows()]
-
-
 def test_a_visit(visitor: Visitor, pictures: list[Path], expected) -> None:
     """In a low window: the vocabulary, words, a threshold, wrong words, no picture any more."""
-    rows = expected(pictures[0], WORDS, 0)
-    threshold = int(float(rows[len(rows) // 2][1]))
     visitor.begin(0, pictures[0])
     visitor.ask()
     visitor.wait_for('found')
-    assert shown(visitor) == expected(pictures[0], None, 0)
-    head = visitor.page.locator('#found th').all_inner_texts()
-    assert head[:3] == ['word', 'score', 'objectness']
+    assert visitor.shown() == expected(pictures[0], None)
     # another word has the next best score
     word, _, _, others, _ = visitor.rows()[0]
     assert re.fullmatch(r'.+ \d+\.\d\n.+ \d+\.\d', others) and word not in others
 
+    rows = expected(pictures[0], WORDS)
     visitor.ask(*WORDS)
     visitor.wait_for(f'{len(rows)} found, {len(rows)} of them novel')
-    assert shown(visitor) == rows and visitor.sees_the_answer()
+    assert visitor.shown() == rows and visitor.sees_the_answer()
+    threshold = 1 + int(float(rows[len(rows) // 2][1]))  # another than it was, 0
     visitor.set_threshold(threshold)
     visitor.wait_for('found')
-    rows = expected(pictures[0], WORDS, threshold)
-    assert shown(visitor) == rows
+    assert visitor.shown() == [row for row in rows if float(row[1]) >= threshold]
     check_picture(visitor.drawn(), rows[0])
     visitor.forget()
     visitor.page.locator('#threshold input[type=range]').press('End')
     visitor.wait_for('nothing found with a score of 100% or more\nLooked for 2 words')
-    assert not visitor.rows()
     visitor.set_threshold(0)
     visitor.wait_for('found')
+
+    # a picture of something in place of words, and beside one
+    x1, y1, x2, y2 = (int(x) for x in rows[0][-1].split(', '))
+    crop = cv2.imread(str(pictures[0]))[y1:y2, x1:x2]
+    example = pictures[0].parent.parent / 'example.png'
+    cv2.imwrite(str(example), crop)
+    visitor.page.locator('#example input[type=file]').set_input_files(example)
+    visitor.page.locator('#example img').wait_for()
+    it = dict(name='your example', examples=[str(example)])
+    for words in ([], WORDS[:1]):
+        rows = expected(pictures[0], [*words, it])
+        visitor.ask(*words)
+        visitor.wait_for(f'{len(rows)} found')
+        assert visitor.shown() == rows
+        assert {row[0] for row in rows} <= {f'★ {word}' for word in (*words, 'your example')}
+    visitor.page.locator('#example').get_by_label('Remove Image').click()
+    visitor.page.locator('#example img').wait_for(state='detached')
 
     # never a file of the server, and never a part of the page
     for word in ('words.txt', '<u>'):
         visitor.ask(word)
         visitor.page.locator('#found td', has_text=f'★ {word}').first.wait_for()
         assert {row[0] for row in visitor.rows()} == {f'★ {word}'}
-
     visitor.ask('word ' * 50)
     visitor.wait_for('more than the 20 tokens')
     assert visitor.shows_nothing()
     # what is shown belongs to the picture beside it
     visitor.ask(*WORDS)
     visitor.wait_for('found')
-    visitor.page.get_by_label('Remove Image').click()
+    visitor.page.locator('#picture').get_by_label('Remove Image').click()
     visitor.page.locator('#found tr').first.wait_for(state='detached')
     assert visitor.shows_nothing() and not visitor.page.locator('#message').inner_text()
 
@@ -252,14 +256,11 @@ def check_picture(drawn: np.ndarray, best: tuple) -> None:
     assert drawn.shape == (768, 768, 3)  # 128 pixels, enlarged to 720 or more
     x1, y1, x2, y2 = (6 * int(x) for x in best[-1].split(', '))
     color = word_color(WORDS.index(best[0].removeprefix('★ ')), True)
-    near = np.abs(drawn.astype(int) - color).max(2)
+    near = np.abs(drawn.astype(int) - color).max(2) < 40
     # One of three sides is not under labels. The table has rounded boxes.
-    sides = [
-        near[y1:y2, max(x1 - 8, 0) : x1 + 8].min(1),
-        near[y1:y2, x2 - 8 : x2 + 8].min(1),
-        near[y2 - 8 : y2 + 8, x1:x2].min(0),
-    ]
-    assert max((side < 40).mean() for side in sides) > 0.9
+    left, right = (near[y1:y2, max(x - 8, 0) : x + 8].any(1) for x in (x1, x2))
+    # labels and other boxes may lie on it
+    assert max(side.mean() for side in (left, right, near[y2 - 8 : y2 + 8, x1:x2].any(0))) > 0.5
 
 
 def test_two_visitors_at_once(
@@ -275,8 +276,8 @@ def test_two_visitors_at_once(
     questions = {visitor: (pictures[0], WORDS), other: (pictures[2], ['blue circle'])}
     for guest, (_, words) in questions.items():
         guest.ask(*words)
-    for guest, (picture, words) in questions.items():
-        rows = expected(picture, words, 0)
+    for guest, question in questions.items():
+        rows = expected(*question)
         guest.wait_for(f'{len(rows)} found')
-        assert shown(guest) == rows and guest.sees_the_answer()
+        assert guest.shown() == rows and guest.sees_the_answer()
     other.page.context.close()

@@ -19,13 +19,11 @@ pytestmark = pytest.mark.onedl
 class Extractor(RegionEmbeddingExtractor):
     """Only says what its embeddings are."""
 
+    source = None
+
     def __init__(self, **source) -> None:
         nn.Module.__init__(self)
-        self.given = dict(teacher='clip@1', embed_dims=4, crop_scales=(1.0, 1.5), **source)
-
-    @property
-    def source(self) -> dict:
-        return self.given
+        self.source = dict(teacher='clip@1', embed_dims=4, crop_scales=(1.0, 1.5), **source)
 
 
 class Images(BaseDataset):
@@ -38,20 +36,14 @@ class Images(BaseDataset):
 @pytest.fixture
 def make_runner(tmp_path):
     (tmp_path / 'train.json').write_text('{}')
+    (tmp_path / 'other.json').write_text('{"images": []}')
 
-    def make(
-        ann_file='train.json',
-        images_of=None,
-        wrapped=False,
-        scale=(1333, 800),
-        loading=(),
-        **source,
-    ):
+    def make(ann_file='train.json', images_of=None, wrapped=False, size=9, loading=(), **source):
         dataset = Images(str(tmp_path / (images_of or ann_file)), serialize_data=False)
         pipeline = [
             dict(type='LoadImageFromFile', backend_args=None) | dict(loading),
             dict(type='KeepOriginalImage'),
-            dict(type='Resize', scale=scale, keep_ratio=True),
+            dict(type='Resize', scale=(size, 800), keep_ratio=True),
             dict(type='PackViLDInputs'),
         ]
         config = dict(pipeline=pipeline)
@@ -77,47 +69,42 @@ def begin(runner):
     return list(runner.test_loop.dataloader.sampler)
 
 
+def extract(runner, img_ids):
+    begin(runner)
+    writer = runner.test_loop.evaluator.metrics[0]
+    record = EmbeddingRecord(*(np.ones(shape, np.float32) for shape in ((1, 4), 1, (1, 4))))
+    writer._shard.write([(img_id, record, (10, 10)) for img_id in img_ids])
+    writer.evaluate(5)
+
+
 def test_opens_the_store_and_goes_on(make_runner, tmp_path):
     runner = make_runner()
     assert begin(runner) == [0, 1, 2, 3, 4]
     assert runner.model.dataset_meta['classes'] == ('a',)
     header = EmbeddingStore(tmp_path / 'store').header
     assert header['teacher'] == 'clip@1' and header['dtype'] == 'float16'
-    assert header['pipeline'] == [dict(type='Resize', scale=[1333, 800], keep_ratio=True)]
+    assert header['pipeline'] == [dict(type='Resize', scale=[9, 800], keep_ratio=True)]
     with pytest.raises(BlockingIOError, match='another process is writing'):
         begin(make_runner())
     runner.test_loop.evaluator.evaluate(0)
-
-    second = make_runner(loading=dict(type='LoadImageOrSkip'))  # that changes no region
-    begin(second)
-    writer = second.test_loop.evaluator.metrics[0]
-    writer._shard.write([(i, record(), (10, 10)) for i in (10, 12)])
-    writer.evaluate(5)
+    # A way of loading that changes no region.
+    extract(make_runner(loading=dict(type='LoadImageOrSkip')), [10, 12])
     assert begin(make_runner()) == [1, 3, 4]
-
-
-def record():
-    return EmbeddingRecord(*(np.ones(shape, np.float32) for shape in ((1, 4), 1, (1, 4))))
 
 
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
         (dict(crop_mode='pad'), "crop_mode is None in the store and 'pad' here"),
-        (dict(scale=(640, 480)), r'pipeline is \[.*1333, 800.*\] in the store and \[.*640, 480'),
-        (dict(scale=(640, 480), wrapped=True), r'pipeline is \[.*1333, 800.*\] in the .*640, 480'),
+        (dict(size=8), r'pipeline is \[.*\[9, 800.*\] in the store and \[.*\[8, 800'),
+        (dict(size=8, wrapped=True), r'pipeline is \[.*\[9, 800.*\] in the .*\[8, 800'),
         (dict(loading=dict(imdecode_backend='pillow')), r"and \[.*'imdecode_backend': 'pillow'"),
         (dict(ann_file='other.json'), r'dataset\.bytes is 2 in the store and 14 here'),
     ],
 )
-def test_a_store_that_was_begun_differently(make_runner, tmp_path, change, message):
+def test_a_store_that_was_begun_differently(make_runner, change, message):
     """Even if nothing is left to do."""
-    (tmp_path / 'other.json').write_text('{"images": []}')
-    runner = make_runner()
-    begin(runner)
-    writer = runner.test_loop.evaluator.metrics[0]
-    writer._shard.write([(10 + i, record(), (10, 10)) for i in range(5)])
-    writer.evaluate(5)
+    extract(make_runner(), range(10, 15))
     usual = dict(imdecode_backend='cv2', color_type='color')
     assert begin(again := make_runner(wrapped=True, loading=usual)) == []
     again.test_loop.evaluator.evaluate(5)
@@ -128,7 +115,6 @@ def test_a_store_that_was_begun_differently(make_runner, tmp_path, change, messa
 @pytest.mark.parametrize('wrapped', [False, True])
 def test_the_store_is_of_the_images_that_are_extracted(make_runner, tmp_path, wrapped):
     """As with ``--cfg-options test_dataloader.dataset.ann_file=...`` alone."""
-    (tmp_path / 'other.json').write_text('{"images": []}')
     with pytest.raises(ValueError, match=r'those of \S+other.json, .* those of \S+train.json; set'):
         begin(make_runner(images_of='other.json', wrapped=wrapped))
     assert not (tmp_path / 'store').exists()

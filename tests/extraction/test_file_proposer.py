@@ -1,14 +1,13 @@
 """Regions of a COCO-style results file."""
 
-import contextlib
 import json
-import pickle
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from mmdet.registry import TASK_UTILS
 from mmdet.structures import DetDataSample
+from mmengine.config import ConfigDict
 
 from mmdet_vild.extraction import FileProposer
 
@@ -34,8 +33,7 @@ def test_the_best_of_each_image(make):
     rows = [row(1, [2, 3, 10, 20], 0.3), row(2, [0, 0, 5, 5], 0.9)]
     rows += [row(1, [30, 0, 15, 40], 0.7), row(1, [1, 1, 1, 1], 0.1)]
     samples = [DetDataSample(metainfo=IMAGE | dict(img_id=i)) for i in (2, 1)]
-    rpn = dict(max_per_img=2)
-    model = SimpleNamespace(test_cfg=SimpleNamespace(rpn=SimpleNamespace(**rpn)))
+    model = SimpleNamespace(test_cfg=ConfigDict(rpn=dict(max_per_img=2)))
     other, found = make(rows).propose(model, None, samples)
     assert other.bboxes.tolist() == [[0, 0, 5, 5]]
     assert found.bboxes.tolist() == [[30, 0, 45, 40], [2, 3, 12, 23]]
@@ -56,12 +54,9 @@ def test_source(make):
 )
 def test_boxes_are_clipped_to_the_image(make, box, inside):
     assert make([row(1, box)]).read(IMAGE)[0].tolist() == [inside]
-
-
-def test_a_box_of_another_image(make):
     message = r'p.json has the box \[51.0, .*60.0, .* image 1, outside of its .* \(40, 50\)'
     with pytest.raises(ValueError, match=message):
-        make([row(1, [51, 0, 9, 9])]).read(IMAGE)
+        make([row(1, box), row(1, [51, 0, 9, 9])]).read(IMAGE)
 
 
 def test_a_listed_image_may_have_no_regions(make):
@@ -75,15 +70,12 @@ def test_a_listed_image_may_have_no_regions(make):
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        ({'a': 1}, 'not a COCO-style results file'),
+        *[(content, 'not a COCO-style results file') for content in ({'a': 1}, [[1, 2]], 3)],
         ({'images': [1], 'annotations': []}, 'not a COCO-style results file'),
         ([{'bbox': [1, 2, 3, 4]}], 'not a COCO-style results file'),
-        ([[1, 2]], 'not a COCO-style results file'),
-        (3, 'not a COCO-style results file'),
         ([row(1, [1, 2, 3, '4'])], 'not a COCO-style results file'),
         ([row(1, [1, 2, 3, float('nan')])], 'a box or a score is no finite number'),
         ([row(1, [4, 4, 4, 4]), row(1, [20, 8, -10, 5])], r'the box \[20.0, 8.0, .* image 1; exp'),
-        ([row(1, [20, 8, 10, -5])], r'the box \[20.0, 8.0, .* image 1; expected a bbox'),
         ([row(1, [20, 8, 0, 5])], r'the box \[20.0, 8.0, .* image 1; expected a bbox'),
         ([], 'p.json has no region for any image'),
         ({'images': [{'id': 1}], 'annotations': []}, 'p.json has no region for any image'),
@@ -92,18 +84,6 @@ def test_a_listed_image_may_have_no_regions(make):
 def test_what_is_no_such_file(make, content, message):
     with pytest.raises(ValueError, match=message):
         make(content)
-
-
-def test_a_pickle_is_not_run(tmp_path):
-    file = tmp_path / 'proposals.pkl'
-    code = f'c__builtin__\neval\n(S\'open({str(tmp_path / "run")!r}, "w")\'\ntR.'
-    file.write_text(code)
-    with pytest.raises(ValueError, match='not a COCO-style results file'):
-        FileProposer(str(file))
-    assert not (tmp_path / 'run').exists()
-    with contextlib.suppress(Exception):
-        pickle.loads(code.encode())
-    assert (tmp_path / 'run').exists()  # it would have shown
 
 
 def test_no_file(tmp_path):

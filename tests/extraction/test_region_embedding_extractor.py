@@ -1,6 +1,7 @@
 """The teacher embeds the regions of all proposers, cropped from the original image."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -39,7 +40,7 @@ def test_embeds_the_original_image(detector):
     in_network_pixels = regions.bboxes * torch.tensor(found.scale_factor).repeat(2)
     others = detector.teacher.encode_crops(detector.image, in_network_pixels)
     assert (others - embeddings).abs().max() > 1e-3  # it would have shown
-    assert len(regions) == 32 and regions.labels.tolist() == [0] * 32
+    assert len(regions) == 20 and regions.labels.tolist() == [0] * 20
     source = detector.model.source
     assert source['teacher'] == detector.teacher.identity
     assert source['crop_scales'] == [1.0, 1.5] and source['proposals'].startswith('rpn@')
@@ -53,20 +54,17 @@ def test_short_forms(detector, tmp_path, with_file, with_gt):
     rows = [dict(image_id=1, bbox=[x, 2, 30, 40], score=0.5) for x in range(40)]
     (tmp_path / 'p.json').write_text(json.dumps(rows))
     short = detector.build(with_gt=with_gt, **(dict(proposal_file=file) if with_file else {}))
-    source = dict(type='FileProposer', proposal_file=file)
-    source = source if with_file else dict(type='RPNProposer')
-    long = detector.build(proposers=[dict(type='GroundTruthProposer')] * with_gt + [source])
+    last = dict(type='FileProposer', proposal_file=file) if with_file else dict(type='RPNProposer')
+    long = detector.build(proposers=[dict(type='GroundTruthProposer')] * with_gt + [last])
     sample = detector.sample(TWICE, instances=[dict(bbox=[5, 6, 7, 8], bbox_label=0)])
     found = []
     for model in (short, long):
         model.dataset_meta = dict(classes=('a', 'b', 'c'), novel_classes=('c',))
         found.append(detector.predict(sample, model).pred_instances.clone())
     assert short.source == long.source
-    kinds = {key: str(long.source[key]).split('@')[0] for key in ('with_gt', 'proposals')}
-    assert kinds == dict(
-        with_gt='base' if with_gt else 'False', proposals='file' if with_file else 'rpn'
-    )
-    assert long.source['at_most'] == 32 and len(found[0]) == 32 + with_gt
+    assert str(long.source['with_gt']).startswith('base@' if with_gt else 'False')
+    assert long.source['proposals'].startswith('file@' if with_file else 'rpn@')
+    assert long.source['at_most'] == 20 and len(found[0]) == 20 + with_gt
     assert (found[0].bboxes[0].tolist() == [5, 6, 7, 8]) == with_gt
     for key in ('bboxes', 'scores', 'embeddings'):
         assert torch.equal(found[0][key], found[1][key])
@@ -123,12 +121,6 @@ def test_a_pipeline_that_does_more_than_resize_is_refused(detector, transforms):
         detector.sample(*transforms)
 
 
-def test_a_pipeline_that_drops_the_original_image_is_refused(detector):
-    sample = detector.sample(TWICE, without='KeepOriginalImage')
-    with pytest.raises(ValueError, match='picture.png has no ori_img; put KeepOriginalImage after'):
-        detector.predict(sample)
-
-
 def test_an_image_without_proposals(detector, monkeypatch):
     head = detector.model.rpn_head
     predict = head.predict
@@ -158,19 +150,18 @@ def test_images_do_not_depend_on_their_batch(detector):
             assert torch.equal(sample.pred_instances[key], expected[key])
 
 
-def test_what_could_not_be_read_is_never_embedded(detector, tmp_path):
+@pytest.mark.parametrize('packing', ['PackViLDInputs', 'PackDetInputs'])
+def test_what_could_not_be_read_is_never_embedded(detector, tmp_path, packing):
     """Not even where the pipeline does not pass on that it could not be read."""
     (tmp_path / 'broken.png').write_bytes(b'no picture')
-    skipping = [dict(type='LoadImageOrSkip'), dict(type='KeepOriginalImage'), TWICE]
-    for packing, kept in ((dict(type='PackViLDInputs'), True), (dict(type='PackDetInputs'), False)):
-        compose = Compose([TRANSFORMS.build(t) for t in (*skipping, packing)])
-        packed = compose(dict(img_path=str(tmp_path / 'broken.png'), img_id=1))
-        packed = dict(inputs=[packed['inputs']], data_samples=[packed['data_samples']])
-        sample = detector.model.data_preprocessor(packed)
-        if kept:
-            assert 'pred_instances' not in detector.predict(sample)
-            continue
-        with pytest.raises(ValueError, match='has no ori_img'):
+    pipeline = [dict(type='LoadImageOrSkip'), dict(type='KeepOriginalImage'), TWICE]
+    compose = Compose([TRANSFORMS.build(t) for t in (*pipeline, dict(type=packing))])
+    packed = compose(dict(img_path=str(tmp_path / 'broken.png'), img_id=1))
+    sample = detector.model.data_preprocessor({key: [value] for key, value in packed.items()})
+    if packing == 'PackViLDInputs':
+        assert 'pred_instances' not in detector.predict(sample)
+    else:
+        with pytest.raises(ValueError, match='broken.png has no ori_img; put KeepOriginalImage'):
             detector.predict(sample)
 
 
@@ -186,5 +177,5 @@ def test_regions_are_not_rounded_under_amp(detector):
         (found,) = model.rpn_head.predict_by_feat(*outputs, batch_img_metas=[meta])
     sizes = [scores.shape[-2:] for scores in outputs[0]]
     anchors = torch.cat(model.rpn_head.prior_generator.grid_priors(sizes, device='cpu'))
-    anchors = {tuple(box) for box in anchors.clamp(0, 1024).tolist()}
-    assert len(found) > 20 and {tuple(box) for box in found.bboxes.tolist()} <= anchors
+    apart = torch.cdist(found.bboxes, anchors.clamp(0, 1024), p=math.inf).min(dim=1).values
+    assert len(found) == 20 and apart.max() < 1e-3

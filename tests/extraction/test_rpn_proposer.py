@@ -27,7 +27,7 @@ def test_boxes_of_the_original_image(detector, transform):
         (expected,) = model.rpn_head.predict(
             features, sample['data_samples'], rescale=transform['type'] == 'Resize'
         )
-    assert len(found) == 32
+    assert len(found) == 20
     limits = torch.tensor([100.0, 80, 100, 80])  # beyond which is the padding
     torch.testing.assert_close(found.bboxes, expected.bboxes.minimum(limits), rtol=0, atol=1e-3)
     torch.testing.assert_close(found.scores, expected.scores)

@@ -1,13 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from mmdet.structures import DetDataSample
-from mmdet.structures.mask import BitmapMasks
 from mmdet.utils import register_all_modules
-from mmengine.structures import InstanceData
 from small_detector import SmallDetector
-
-SIZE, OBJECTS, REGIONS = 64, 3, 6
+from small_models import SIZE, random_sample
 
 
 @pytest.fixture(autouse=True, scope='session')
@@ -34,33 +30,12 @@ def training_batch():
 
     def make(detector: SmallDetector) -> dict:
         torch.manual_seed(0)
-        text = detector.text
-
-        def boxes(count: int) -> torch.Tensor:
-            start = torch.rand(count, 2) * SIZE * 0.6
-            return torch.cat([start, start + 8 + torch.rand(count, 2) * SIZE * 0.3], dim=1)
-
-        samples = []
+        text, samples = detector.text, []
         for _ in range(2):
-            sample = DetDataSample(metainfo=dict.fromkeys(('img_shape', 'ori_shape'), (SIZE, SIZE)))
-            gt = boxes(OBJECTS)
-            masks = np.zeros((OBJECTS, SIZE, SIZE), np.uint8)
-            for mask, (x1, y1, x2, y2) in zip(masks, gt.long().tolist(), strict=True):
-                mask[y1:y2, x1:x2] = 1
-            sample.gt_instances = InstanceData(
-                bboxes=gt,
-                labels=torch.from_numpy(np.flatnonzero(~text.novel)[[0, 1, 0]]),
-                masks=BitmapMasks(masks, SIZE, SIZE),
-            )
-            sample.ignored_instances = InstanceData(
-                bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long)
-            )
-            sample.distill_instances = InstanceData(
-                bboxes=boxes(REGIONS),
-                embeddings=torch.randn(REGIONS, text.embed_dims).half(),
-                weights=torch.rand(REGIONS),
-                metainfo=dict(teacher=text.teacher),
-            )
+            sample = random_sample(3, 6, text.teacher, text.embed_dims)
+            sample.gt_instances.labels = torch.from_numpy(np.flatnonzero(~text.novel)[[0, 1, 0]])
+            regions = sample.distill_instances
+            regions.embeddings, regions.weights = regions.embeddings.half(), torch.rand(6)
             samples.append(sample)
         images = torch.randint(256, (2, 3, SIZE, SIZE), dtype=torch.uint8)
         return dict(inputs=list(images), data_samples=samples)

@@ -31,7 +31,6 @@ def on_both(monkeypatch):
 
         expected = results('cpu')
         with PretendGPU():
-            monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
             monkeypatch.setattr(deform_attn, 'IS_CUDA_AVAILABLE', True)
             found = results('cuda')
         torch.testing.assert_close(found, expected, rtol=rtol, atol=atol)
@@ -57,12 +56,14 @@ def test_batched_nms(on_both, split):
     on_both(lambda b, s, i: batched_nms(b, s, i, config), boxes(), torch.rand(40), labels)
 
 
-def test_soft_nms_is_refused(on_both):
-    """mmcv does it on the CPU, and by an operator that there is none in place of."""
-    config = dict(type='soft_nms', iou_threshold=0.4)
+@pytest.mark.parametrize('method', ['naive', 'linear', 'gaussian'])
+def test_soft_nms(on_both, method):
+    """mmcv brings the boxes to the CPU, and back."""
+    config = dict(type='soft_nms', iou_threshold=0.4, method=method, min_score=0.05)
     labels = torch.randint(0, 5, (40,))
-    with pytest.raises(NotImplementedError, match=r"'softnms'.*pip install"), PretendGPU():
-        batched_nms(*(x.to('cuda') for x in (boxes(), torch.rand(40), labels)), config)
+    with torch.no_grad():  # it has no gradient
+        given = boxes(), torch.rand(40), labels
+        on_both(lambda b, s, i: batched_nms(b.detach(), s.detach(), i, config), *given)
 
 
 def test_roi_align(on_both):

@@ -15,6 +15,8 @@ from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 
+from mmdet_vild import config_path
+
 TOOLS = Path(__file__).parents[2] / 'tools' / 'model_converters'
 CATEGORIES, WIDTH, FC, EMBED_DIMS, STEM = 5, 8, 12, 6, 4
 BLOCKS = {50: (3, 4, 6, 3), 152: (3, 8, 36, 3)}
@@ -38,6 +40,14 @@ CFG_OPTIONS = {
     'model.backbone.stem_channels': STEM,
     'model.neck.in_channels': [STEM * 4, STEM * 8, STEM * 16, STEM * 32],
 } | narrow(WIDTH, FC, CATEGORIES)
+
+
+def model_config() -> Config:
+    """The authors' network of ViLD with a ResNet-50, in its own width."""
+    register_all_modules()
+    return Config.fromfile(
+        config_path('vild_official/vild_r50_fpn_tf_32xb8-lsj-180k_lvis-v1.py')
+    ).model
 
 
 def run_converter(tool: str, *arguments: object) -> None:

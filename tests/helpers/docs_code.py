@@ -7,11 +7,10 @@ import shutil
 import socket
 import subprocess
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
 from warm_python import WarmPython
 
 ROOT = Path(__file__).parents[2]
@@ -27,30 +26,21 @@ STAND_INS = {
     # What Slurm does with the options of MMDetection's scripts: the processes of two nodes, which
     # are both this machine.
     'srun': r"""
-    echo "srun $*" >&2
-    partition=; tasks=; a_node=; kill=
-    while [ $# -gt 0 ]; do
+    echo "srun $*"
+    while [[ $1 == -* ]]; do
         case "$1" in
-            -p) partition=$2; shift ;;
-            --ntasks=*) tasks=${{1#*=}} ;;
+            -p) shift ;;
+            --ntasks=*) export SLURM_NTASKS=${{1#*=}} ;;
             --ntasks-per-node=*) a_node=${{1#*=}} ;;
-            --job-name=?* | --gres=gpu:[1-9]* | --cpus-per-task=[1-9]*) ;;
-            --time=?* | --mem=?*) ;;
-            --kill-on-bad-exit=1) kill=1 ;;
-            -*) echo "srun: unrecognized option '$1'" >&2; exit 1 ;;
-            *) break ;;
         esac
         shift
     done
-    [ "$partition" = gpu ] && [ "$kill" ] && [ $((a_node * 2)) = "$tasks" ] || exit 1
-    export SLURM_NTASKS=$tasks SLURM_NODELIST='node[1-2]'
-    for ((task = 0; task < tasks; task++)); do
+    export SLURM_NODELIST='node[1-2]'
+    for ((task = 0; task < SLURM_NTASKS; task++)); do
         SLURM_PROCID=$task SLURM_LOCALID=$((task % a_node)) "$@" &
     done
-    for ((task = 0; task < tasks; task++)); do wait -n || exit 1; done""",
-    'scontrol': r"""
-    [ "$*" = 'show hostname node[1-2]' ] || exit 1
-    printf '127.0.0.1\n127.0.0.1\n'""",
+    for ((task = 0; task < SLURM_NTASKS; task++)); do wait -n || exit 1; done""",
+    'scontrol': r"printf '127.0.0.1\n127.0.0.1\n'",
 }
 
 
@@ -77,8 +67,7 @@ class Block(NamedTuple):
 
 def blocks(page: str) -> list[Block]:
     """The fenced and the indented pieces of code of a page, in order."""
-    text = (ROOT / page).read_text()
-    found = []
+    text, found = (ROOT / page).read_text(), []
     pattern = r'^(?P<indent> *)```(\w*)\n(.*?)^(?P=indent)```$|(?<=\n\n)((?: {4,}[^\n]*\n|\n)+)'
     for match in re.finditer(pattern, text, re.M | re.S):
         _, language, fenced, indented = match.groups()
@@ -86,16 +75,10 @@ def blocks(page: str) -> list[Block]:
         before = text[: match.start()].rstrip().rsplit('\n', 1)[-1]
         file = re.search(r'`([\w./-]+\.\w+)`:$', before)
         line = text[: match.start(3 if indented is None else 4)].count('\n') + 1
-        if code:
-            found.append(
-                Block(
-                    page,
-                    line,
-                    'bash' if indented is not None else language,
-                    file[1] if file and indented is None else '',
-                    code,
-                )
-            )
+        if code and indented is not None:
+            found.append(Block(page, line, 'bash', '', code))
+        elif code:
+            found.append(Block(page, line, language, file[1] if file else '', code))
     return found
 
 
@@ -112,63 +95,43 @@ class Clone:
         self.runs: dict[str, Run] = {}
         for name in ('configs', 'tools'):
             shutil.copytree(ROOT / name, folder / name)
-        programs = folder / '.venv' / 'bin'
+        programs, weights = folder / '.venv' / 'bin', folder / 'weights'
         programs.mkdir(parents=True)
-        (programs / 'activate').write_text(f'PATH="{programs}:$PATH"\n')
-        weights = folder / 'weights'
         weights.mkdir()
+        (programs / 'activate').write_text(f'PATH="{programs}:$PATH"\n')
         for name, code in STAND_INS.items():
             code = code.format(root=ROOT, make=shutil.which('make'))
             (programs / name).write_text(f'#!/bin/bash\n{code}\n')
             (programs / name).chmod(0o755)
-        environment = {
+        self.environment = {
+            **os.environ,
             'PATH': f'{programs}:{os.environ["PATH"]}',
             'PYTHONPATH': f'{ROOT}:{os.environ.get("PYTHONPATH", "")}',
+            'PYTHON_EXEC': str(programs / 'python'),
             'CUDA_VISIBLE_DEVICES': '',
         }
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            self.python = WarmPython(programs / 'python', HERE / 'small_world.py', weights)
-        self.environment = {**os.environ, **environment}
-        self.environment['PYTHON_EXEC'] = str(programs / 'python')
+        setup = f'import small_world; small_world.prepare({str(weights)!r})'
+        self.python = WarmPython(programs / 'python', setup, self.environment)
 
-    def run(
-        self,
-        page: str,
-        adapted: Sequence[tuple[str, str]] = (),
-        inserted: Mapping[str, str] | None = None,
-    ) -> 'Run':
+    def run(self, page: str, adapted: Sequence[tuple[str, str]] = ()) -> 'Run':
         """Run the code of a page, block by block, in one shell and one interpreter.
 
         Args:
             page: Path in the project.
             adapted: What is replaced before: regular expressions, and their replacements. Each
                 must occur.
-            inserted: Python to run where a text begins.
 
         Raises:
             AssertionError: A block failed, or something to adapt is not on the page.
         """
-        pieces, unused = [], {text for text, _ in adapted} | set(inserted or {})
-        for block in blocks(page):
-            parts = [block]
-            for text, code in (inserted or {}).items():
-                if text in block.code:
-                    before, after = parts.pop().code.split(text)
-                    extra = block._replace(language='python', file='', code=code)
-                    parts += [block._replace(code=before), extra, block._replace(code=text + after)]
-                    unused.discard(text)
-            for part in parts:
-                if not (code := part.code):
-                    continue
-                for pattern, replacement in adapted:
-                    code, count = re.subn(pattern, replacement, code, flags=re.M)
-                    if count:
-                        unused.discard(pattern)
-                pieces.append(part._replace(code=code)._asdict())
-        assert not unused, f'{page} has nothing to adapt where {unused} is expected'
-        (self.folder / 'pieces.json').write_text(json.dumps(pieces))
+        pieces = blocks(page)
+        for pattern, replacement in adapted:
+            assert any(re.search(pattern, piece.code, re.M) for piece in pieces), pattern
+            pieces = [
+                piece._replace(code=re.sub(pattern, replacement, piece.code, flags=re.M))
+                for piece in pieces
+            ]
+        (self.folder / 'pieces.json').write_text(json.dumps([piece._asdict() for piece in pieces]))
         with socket.socket() as probe:
             probe.bind(('127.0.0.1', 0))
             port = str(probe.getsockname()[1])
@@ -182,19 +145,10 @@ class Clone:
             timeout=400,
         )
         printed = done.stdout.split(MARK)[1:]
-        run = Run(
-            [(Block(**piece), output) for piece, output in zip(pieces, printed, strict=False)]
-        )
-        assert done.returncode == 0, (
-            f'{run.printed[-1][0] if printed else page} failed\n{done.stdout[-8000:]}'
-        )
-        assert len(printed) == len(pieces)
-        self.runs[page] = run
-        return run
-
-    def stop(self) -> None:
-        """End the process behind ``python``."""
-        self.python.stop()
+        failed = pieces[len(printed) - 1] if printed else page
+        assert done.returncode == 0, f'{failed} failed\n{done.stdout[-8000:]}'
+        self.runs[page] = Run(list(zip(pieces, printed, strict=True)))
+        return self.runs[page]
 
 
 class Run:

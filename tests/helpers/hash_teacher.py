@@ -9,6 +9,9 @@ from small_models import TEACHER, WIDTH
 from mmdet_vild.vocabulary import TextEmbeddings
 
 TEMPLATES = ('a {}', '{}')
+#: A vocabulary, of which one word is a synonym of a base category and the name of a novel one.
+OWN = [['dog'], ['sofa', 'couch'], ['tow_truck', 'red heart'], ['red heart'], ['cup', 'mug']]
+OWN_NOVEL = [False, False, False, True, True]
 
 
 @TASK_UTILS.register_module()

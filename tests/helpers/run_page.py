@@ -33,33 +33,20 @@ class NotingInferencer(apis.DetInferencer):
         return samples
 
 
-def run_bash(code: str, names: dict) -> None:
-    Path('block').write_text(code + '\n')
-    subprocess.run(['bash', '-c', SHELL, 'bash', './block'], check=True)
-
-
-def run_python(code: str, names: dict) -> None:
-    """As in a notebook: ``_`` is the value of the last expression."""
-    *lines, last = ast.parse(code).body
-    if isinstance(last, ast.Expr):
-        lines.append(ast.Assign([ast.Name('_', ast.Store())], last.value))
+def run(language: str, code: str, names: dict) -> None:
+    """A block; of Python, ``_`` is the value of the last expression, as in a notebook."""
+    if language == 'bash':
+        Path('block').write_text(code + '\n')
+        subprocess.run(['bash', '-c', SHELL, 'bash', './block'], check=True)
+    elif language == 'python':
+        tree = ast.parse(code)
+        if isinstance(last := tree.body[-1], ast.Expr):
+            tree.body[-1] = ast.Assign([ast.Name('_', ast.Store())], last.value)
+        exec(compile(ast.fix_missing_locations(tree), 'the block', 'exec'), names)
+    elif language == 'json':
+        json.loads(code)
     else:
-        lines.append(last)
-    module = ast.fix_missing_locations(ast.Module(lines, []))
-    exec(compile(module, 'the block', 'exec'), names)
-
-
-def run_json(code: str, names: dict) -> None:
-    json.loads(code)
-
-
-def run_bibtex(code: str, names: dict) -> None:
-    assert re.fullmatch(r'@\w+{\w+,\n(  \w+={.+},\n)*  \w+={.+}\n}', code), code
-
-
-def write_file(file: str, code: str) -> None:
-    Path(file).parent.mkdir(parents=True, exist_ok=True)
-    Path(file).write_text(code + '\n')
+        assert re.fullmatch(r'@\w+{\w+,\n(  \w+={.+},\n)*  \w+={.+}\n}', code), code
 
 
 def main() -> None:
@@ -69,9 +56,10 @@ def main() -> None:
     for piece in json.loads(Path(sys.argv[1]).read_text()):
         print(MARK, end='', flush=True)
         if piece['file']:
-            write_file(piece['file'], piece['code'])
+            Path(piece['file']).parent.mkdir(parents=True, exist_ok=True)
+            Path(piece['file']).write_text(piece['code'] + '\n')
         if not piece['file'] or piece['language'] == 'json':
-            globals()[f'run_{piece["language"]}'](piece['code'], names)
+            run(piece['language'], piece['code'], names)
 
 
 if __name__ == '__main__':

@@ -40,9 +40,9 @@ class SmallDetector:
         self.teacher = OpenCLIPTeacher('mini-clip', vocabulary_by or str(weights))
         self.text = self.teacher.encode_categories(CATEGORIES)
         self.text.save(str(folder / 'text.npz'))
-        self.config = Config.fromfile(config_path(f'mini_lvis/{config}_r18-mini_fpn_mini-lvis.py'))
+        self.config = Config.fromfile(config_path(f'mini_lvis/{config}_lite0_fpn_mini-lvis.py'))
         model = self.config.model
-        model.teacher.pretrained = str(weights)
+        model.teacher.update(model_name='mini-clip', pretrained=str(weights))
         model.roi_head.bbox_head.num_classes = model.roi_head.mask_head.num_classes = 3
         model.roi_head.bbox_head.cls_predictor_cfg.text_embeddings = str(folder / 'text.npz')
         init_default_scope('mmdet')

@@ -5,12 +5,12 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import mmdet
 import torch
+from tiny_drawings import make_drawings
 
 from mmdet_vild import config_path
 from mmdet_vild.embedding_store import EmbeddingStore
@@ -19,19 +19,13 @@ from mmdet_vild.vocabulary import TextEmbeddings
 
 STOCK_TOOLS = Path(mmdet.__file__).parent / '.mim' / 'tools'
 OWN_TOOLS = Path(__file__).parents[2] / 'tools'
-CATEGORIES = [
-    {'name': 'red circle', 'frequency': 'f'},
-    {'name': 'blue ring', 'frequency': 'c'},
-    {'name': 'green cup', 'frequency': 'f'},
-    {'name': 'red heart', 'frequency': 'r'},
-    {'name': 'blue circle', 'frequency': 'r'},
-]
 #: Images of 128 pixels, so that the pipelines' 192 are a resize; odd numbers of them, so that two
 #: processes share them unevenly.
-SIZES = ('--train', '21', '--val', '3', '--test', '7', '--image-size', '128')
+SIZES = ('--train', '21', '--val', '3', '--test', '7', '--unseen', '3', '--image-size', '128')
 #: What makes a run short. Testing takes one image at a time: a batch of another size may round
 #: differently, and some tests compare.
 OPTIONS = (
+    'randomness.seed=0',
     'train_cfg.val_begin=1',
     'model.roi_head.bbox_head.num_classes=5',
     'model.roi_head.mask_head.num_classes=5',
@@ -58,15 +52,26 @@ def assert_same_records(one: EmbeddingStore, two: EmbeddingStore) -> None:
         assert records[0].to_bytes() == records[1].to_bytes()
 
 
+def settle(network: torch.nn.Module) -> None:
+    """Fit a network's batch statistics to its random weights, so that pictures differ in it."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        network.train()(torch.randn(8, 3, 96, 96))
+    network.eval()
+
+
 class StockWorld:
     """Data, a teacher with random weights, and the command lines.
 
     Args:
         root: An empty folder.
+        programs: A folder that has the ``python`` to run them with.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, programs: Path) -> None:
+        self.root, self.programs = root, programs
         self.data = root / 'data'
         self.work = root / 'work'
         self.text = self.data / 'vild' / 'text.npz'
@@ -75,19 +80,19 @@ class StockWorld:
 
     def prepare(self) -> None:
         """Generate the data, write the teacher, encode the vocabulary."""
-        categories = self.root / 'categories.json'
-        categories.write_text(json.dumps(CATEGORIES))
-        self.run(
-            *(sys.executable, OWN_TOOLS / 'mini_lvis' / 'generate.py', '--out', self.data),
-            *('--categories', categories, '--workers', '1', *SIZES),
-        )
+        drawings = make_drawings(self.root / 'drawings')
+        generate = OWN_TOOLS / 'mini_lvis' / 'generate.py'
+        arguments = ('--out', self.data, '--drawings', drawings, '--workers', '1')
+        self.run('python', generate, *arguments, *SIZES)
         torch.manual_seed(0)
         self.teacher.parent.mkdir()
-        torch.save(OpenCLIPTeacher('mini-clip').model.state_dict(), self.teacher)
-        self.run(
-            *(sys.executable, OWN_TOOLS / 'encode_vocabulary.py', self.data / 'categories.json'),
-            *('--model', 'mini-clip', '--pretrained', self.teacher, '--out', self.text),
-        )
+        teacher = OpenCLIPTeacher('mini-clip-lite0').model
+        settle(teacher.visual.trunk)
+        torch.save(teacher.state_dict(), self.teacher)
+        torch.save(teacher.visual.trunk.state_dict(), self.teacher.with_name('imagenet.pth'))
+        teacher = ('--model', 'mini-clip-lite0', '--pretrained', self.teacher)
+        words = (self.data / 'categories.json', '--out', self.text)
+        self.run('python', OWN_TOOLS / 'encode_vocabulary.py', *words, *teacher)
 
     def train(
         self,
@@ -96,8 +101,7 @@ class StockWorld:
         *options: str,
         arguments: Sequence[str] = (),
         processes: int = 1,
-        status: int = 0,
-        env: dict[str, str] | None = None,
+        **run,
     ) -> subprocess.CompletedProcess:
         """Run the stock train tool.
 
@@ -107,16 +111,10 @@ class StockWorld:
             *options: Further ``--cfg-options``.
             arguments: Further arguments.
             processes: More than one uses the distributed launcher.
-            status: The exit status that it must have.
-            env: Further environment variables.
+            **run: For :meth:`run`.
         """
-        config = self.config(method)
-        if processes == 1:
-            command = [sys.executable, STOCK_TOOLS / 'train.py', config]
-        else:
-            command = ['bash', STOCK_TOOLS / 'dist_train.sh', config, processes]
-        command += ['--work-dir', self.work / work_dir, *arguments]
-        return self.run(*command, *self._options(options, processes), status=status, env=env)
+        arguments = ('--work-dir', self.work / work_dir, *arguments)
+        return self._stock_tool('train', processes, [self.config(method)], arguments, options, run)
 
     def test(
         self,
@@ -124,30 +122,36 @@ class StockWorld:
         checkpoint: Path,
         work_dir: str,
         *options: str,
+        arguments: Sequence[str] = (),
         processes: int = 1,
-        status: int = 0,
-        env: dict[str, str] | None = None,
+        **run,
     ) -> subprocess.CompletedProcess:
         """Run the stock test tool; arguments as for :meth:`train`."""
-        config = self.config(method)
-        if processes == 1:
-            command = [sys.executable, STOCK_TOOLS / 'test.py', config, checkpoint]
-        else:
-            command = ['bash', STOCK_TOOLS / 'dist_test.sh', config, checkpoint, processes]
-        command += ['--work-dir', self.work / work_dir]
-        done = self.run(*command, *self._options(options, processes), status=status, env=env)
+        what = [self.config(method), checkpoint]
+        arguments = ('--work-dir', self.work / work_dir, *arguments)
+        done = self._stock_tool('test', processes, what, arguments, options, run)
         for complaint in COMPLAINTS:
             assert complaint not in done.stdout + done.stderr, done.stdout + done.stderr
         return done
 
+    def _stock_tool(self, name, processes, what, arguments, options, run):
+        command = ['python', STOCK_TOOLS / f'{name}.py', *what]
+        options = ['--cfg-options', *OPTIONS, *options]
+        if processes > 1:
+            command = ['bash', STOCK_TOOLS / f'dist_{name}.sh', *what, processes]
+            options.append('env_cfg.dist_cfg.backend=gloo')
+        return self.run(*command, *arguments, *options, **run)
+
     def run(
-        self,
-        *command: object,
-        status: int = 0,
-        env: dict[str, str] | None = None,
-        stdin: str = '',
+        self, *command: object, status: int = 0, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess:
-        """Run a command as in a shell with the environment activated, without a GPU."""
+        """Run a command as in a shell with the environment activated, without a GPU.
+
+        Args:
+            *command: Program and arguments.
+            status: The exit status that it must have.
+            env: Further environment variables.
+        """
         with socket.socket() as probe:
             probe.bind(('127.0.0.1', 0))
             port = str(probe.getsockname()[1])
@@ -156,20 +160,20 @@ class StockWorld:
             cwd=self.root,
             env={
                 **os.environ,
-                'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
+                'PATH': f'{self.programs}:{os.environ["PATH"]}',
                 'PORT': port,
                 'MINI_LVIS': str(self.data),
                 'CUDA_VISIBLE_DEVICES': '',
                 **(env or {}),
             },
-            stdin=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
         )
         try:
-            stdout, stderr = process.communicate(stdin, timeout=400)
+            stdout, stderr = process.communicate(timeout=400)
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)  # the launcher's processes too
             stdout, stderr = process.communicate()
@@ -183,12 +187,7 @@ class StockWorld:
         """The config of a method, by the start of its name; a file is taken as it is."""
         if method.endswith('.py'):
             return Path(method)
-        return Path(config_path(f'mini_lvis/{method}_r18-mini_fpn_mini-lvis.py'))
-
-    @staticmethod
-    def _options(options: Sequence[str], processes: int) -> list[str]:
-        gloo = ['env_cfg.dist_cfg.backend=gloo'] if processes > 1 else []
-        return ['--cfg-options', *OPTIONS, *gloo, *options]
+        return Path(config_path(f'mini_lvis/{method}_lite0_fpn_mini-lvis.py'))
 
     def logged(self, work_dir: str) -> list[dict]:
         """What the latest run in a folder logged: a dict an iteration, and one of metrics."""

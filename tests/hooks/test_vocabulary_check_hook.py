@@ -21,7 +21,8 @@ from mmdet_vild.embedding_store import (
     MissingRecordError,
     dataset_fingerprint,
 )
-from mmdet_vild.models import CLIPTextClassifier
+from mmdet_vild.models import CLIPTextClassifier, SynonymLoss
+from mmdet_vild.teacher import OpenCLIPTeacher, TeacherTuner
 from mmdet_vild.vocabulary import TextEmbeddings
 
 pytestmark = pytest.mark.onedl
@@ -33,7 +34,7 @@ RESIZE = dict(type='BatchSyncRandomResize', random_size_range=(64, 128))
 class Detector(BaseModel):
     """A classifier, and whatever else the hook looks at."""
 
-    def __init__(self, classifier, augment=None, distill_loss=None) -> None:
+    def __init__(self, classifier, augment=None, distill_loss='any') -> None:
         preprocessor = DetDataPreprocessor(batch_augments=[augment] if augment else None)
         super().__init__(data_preprocessor=preprocessor)
         self.classifier = classifier
@@ -47,7 +48,7 @@ class Labels(BaseDataset):
     """Images that are lists of labels."""
 
     def __init__(self, labels=((0, 1), (1,)), classes=NAMES, novel=('owl',), pipeline=()) -> None:
-        self.labels = labels
+        self.labels, self.seen = labels, []
         super().__init__(
             ann_file='labels.json',
             serialize_data=False,
@@ -61,11 +62,9 @@ class Labels(BaseDataset):
             for img_id, labels in enumerate(self.labels)
         ]
 
-    def at(self, path) -> 'Labels':
-        """The same, of images that have files."""
-        for index, info in enumerate(self.data_list):
-            info['img_path'] = str(path / f'{index}.jpg')
-        return self
+    def get_data_info(self, index: int) -> dict:
+        self.seen.append(index)
+        return super().get_data_info(index)
 
     def get_cat_ids(self, index: int) -> list[int]:
         return list(self.labels[index])
@@ -75,16 +74,19 @@ class Labels(BaseDataset):
 def embedding(tmp_path):
     """Config of CLIPCropEmbedding on a store of a teacher, with records of two images."""
 
-    def make(teacher='clip@1', embed_dims=4, images=2, dataset=None, **kwargs) -> dict:
-        path = str(tmp_path / f'{teacher}-{embed_dims}-{images}')
-        source = dict(teacher=teacher, embed_dims=embed_dims)
+    def make(
+        teacher='clip@1', embed_dims=4, images=2, dataset=None, segments=False, **kwargs
+    ) -> dict:
+        path = str(tmp_path / f'{teacher}-{embed_dims}-{images}-{segments}')
+        source = dict(teacher=teacher, embed_dims=embed_dims, segments=segments)
         shard = EmbeddingStore.create(path, source, dataset or {})
         arrays = (np.zeros(shape, np.float32) for shape in ((0, 4), 0, (0, embed_dims)))
         record = EmbeddingRecord(*arrays)
         shard.write([(img_id, record, (10, 10)) for img_id in range(images)])
         shard.close()
-        store = dict(type='EmbeddingStore', path=path)
-        return dict(type='CLIPCropEmbedding', store=store, **kwargs)
+        return dict(
+            type='CLIPCropEmbedding', store=dict(type='EmbeddingStore', path=path), **kwargs
+        )
 
     return make
 
@@ -96,25 +98,40 @@ def classifier(tmp_path):
     return lambda **kwargs: CLIPTextClassifier(8, 4, path, **kwargs)
 
 
+@pytest.fixture
+def model(classifier):
+    return Detector(classifier())
+
+
 def loop(dataset, *metrics) -> SimpleNamespace:
-    return SimpleNamespace(
-        dataloader=SimpleNamespace(dataset=dataset), evaluator=Evaluator(list(metrics))
-    )
+    dataloader = SimpleNamespace(dataset=dataset)
+    return SimpleNamespace(dataloader=dataloader, evaluator=Evaluator(list(metrics)))
 
 
-def train(model, dataset, val=None, *metrics) -> None:
-    loops = dict(train_loop=loop(dataset), val_loop=val and loop(val, *metrics))
-    HOOKS.build(dict(type='VocabularyCheckHook')).before_train(
-        SimpleNamespace(model=model, **loops)
-    )
+def run(stage: str, model, **loops):
+    hook = HOOKS.build(dict(type='VocabularyCheckHook'))
+    runner = SimpleNamespace(model=model, **{f'{name}_loop': it for name, it in loops.items()})
+    getattr(hook, f'before_{stage}')(runner)
+    return hook, runner
+
+
+def train(model, dataset, val=None, *metrics):
+    return run('train', model, train=loop(dataset), val=val and loop(val, *metrics))
+
+
+def test_a_dataset_without_classes(model):
+    with pytest.raises(
+        ValueError, match='has 0 classes and .* 3 words, and label 0 is None in the'
+    ):
+        train(model, Labels(classes=None))
 
 
 def test_passes_what_fits(classifier, embedding):
-    train(Detector(classifier()), Labels())
-    train(Detector(classifier()), Labels(novel=None))
-    train(Detector(classifier(), RESIZE), Labels())
+    text = Detector(classifier(), RESIZE, None)
+    train(text, Labels())
+    train(text, Labels(novel=None))
     pad = dict(type='BatchFixedSizePad', size=(64, 64))
-    train(Detector(classifier(), pad, distill_loss='any'), Labels(pipeline=[embedding()]))
+    train(Detector(classifier(), pad), Labels(pipeline=[embedding()]))
     train(torch.nn.Linear(1, 1), Labels([[2]], classes=('other',)))
 
 
@@ -140,54 +157,48 @@ def test_passes_what_fits(classifier, embedding):
         (dict(store=('clip@2', 4)), 'from the teacher clip@2 .* from clip@1'),
         (dict(store=('clip@1', 8)), 'are 8 wide, .* and 4 wide'),
         (dict(store=('clip@1', 4), augment=RESIZE), r"the batch \(\['BatchSyncRandomResize'\]\)"),
-        (dict(distill=True), r'pipeline of Labels \(labels.json\) has no CLIPCropEmbedding'),
+        (dict(distill='any'), r'pipeline of Labels \(labels.json\) has no CLIPCropEmbedding'),
         (dict(labels=[[2, 0], [1], [2]]), r"on, has annotations of 1 novel categories: {'owl': 2}"),
     ],
 )
 def test_stops_what_does_not_fit(classifier, embedding, wrap, arguments, message):
-    arguments = dict(arguments)
-    store = arguments.pop('store', None)
-    augment = arguments.pop('augment', None)
-    distill_loss = 'any' if arguments.pop('distill', False) else None
-    pipeline = [embedding(*store)] if store else []
-    model = Detector(classifier(), augment, distill_loss)
+    store, augment, distill, labels = (
+        arguments.get(key) for key in ('store', 'augment', 'distill', 'labels')
+    )
+    options = {k: v for k, v in arguments.items() if k in ('classes', 'novel', 'labels')}
+    dataset = Labels(pipeline=[embedding(*store)] if store else [], **options)
     with pytest.raises(ValueError, match=message):
-        train(model, wrap(Labels(pipeline=pipeline, **arguments)))
+        train(Detector(classifier(), augment, distill), wrap(dataset))
 
 
-def test_looks_into_transforms(classifier, embedding):
+def test_looks_into_transforms(model, embedding):
     def inside(transform: dict) -> dict:
         choice = dict(type='RandomChoice', transforms=[[], [transform]])
         order = dict(type='RandomOrder', transforms=[dict(type='Compose', transforms=[choice])])
         return dict(type='MultiBranch', branch_field=['a'], a=[order])
 
-    model = Detector(classifier(), distill_loss='any')
     train(model, Labels(pipeline=[inside(embedding())]))
-    with pytest.raises(ValueError, match='from the teacher clip@2'):
-        train(model, Labels(pipeline=[inside(embedding('clip@2'))]))
-    with pytest.raises(ValueError, match='Expand .* which moves pixels'):
-        train(model, Labels(pipeline=[inside(dict(type='Expand')), embedding()]))
-
-
-def test_looks_into_the_pipeline_of_a_wrapper(classifier, embedding):
-    model = Detector(classifier(), distill_loss='any')
     train(model, MultiImageMixDataset(Labels(), [embedding()]))
-    with pytest.raises(ValueError, match='from the teacher clip@2'):
-        train(model, MultiImageMixDataset(Labels(), [embedding('clip@2')]))
-    with pytest.raises(ValueError, match='has no CLIPCropEmbedding'):  # every part must
-        train(model, ConcatDataset([Labels(pipeline=[embedding()]), Labels()]))
+    for wrong, message in (
+        (Labels(pipeline=[inside(embedding('clip@2'))]), 'from the teacher clip@2'),
+        (Labels(pipeline=[inside(dict(type='Expand')), embedding()]), 'Expand .* which moves pix'),
+        (MultiImageMixDataset(Labels(), [embedding('clip@2')]), 'from the teacher clip@2'),
+        # Every part must have it.
+        (ConcatDataset([Labels(pipeline=[embedding()]), Labels()]), 'has no CLIPCropEmbedding'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train(model, wrong)
 
 
-def test_a_store_must_have_every_image(classifier, embedding):
+def test_a_store_must_have_every_image(model, embedding):
     """Before training, not when the image comes up."""
-    model = Detector(classifier(), distill_loss='any')
     with pytest.raises(MissingRecordError, match='no record of 1 of the 2 images .* image 1; run'):
         train(model, Labels(pipeline=[embedding(images=1)]))
     train(model, Labels(pipeline=[embedding(images=1, allow_missing=True)]))
 
 
-def test_a_store_of_other_annotations(classifier, embedding, tmp_path):
-    model, file = Detector(classifier(), distill_loss='any'), tmp_path / 'train.json'
+def test_a_store_of_other_annotations(model, embedding, tmp_path):
+    file = tmp_path / 'train.json'
     file.write_text('{}')
     labels = Labels(pipeline=[embedding(dataset=dataset_fingerprint(file))])
     labels.ann_file = str(file)
@@ -198,43 +209,29 @@ def test_a_store_of_other_annotations(classifier, embedding, tmp_path):
 
 
 def test_novel_annotations_may_be_trained_on_purpose(classifier):
-    train(Detector(classifier(mask_novel=False)), Labels([[2, 0]]))
-    train(Detector(classifier(novel_categories=['dog'])), Labels([[2, 0]], novel=None))
+    labels = Labels([[2, 0]], novel=None)
+    for options in (dict(mask_novel=False), dict(novel_categories=['dog'])):
+        train(Detector(classifier(**options), None, None), labels)
     with pytest.raises(ValueError, match="novel categories: {'cat': 1}"):
-        train(Detector(classifier(novel_categories=['cat'])), Labels([[2, 0]], novel=None))
+        train(Detector(classifier(novel_categories=['cat']), None, None), labels)
 
 
-def test_datasets_are_gone_through_once(classifier, embedding, metric):
+def test_datasets_are_gone_through_once(model, embedding, metric):
     """However many metrics and epochs there are, and nothing else reads annotations."""
-    seen = []
-
-    class Counted(Labels):
-        def get_data_info(self, index: int) -> dict:
-            seen.append((self.metainfo['novel_classes'], index))
-            return super().get_data_info(index)
-
-    dataset, val = Counted(pipeline=[embedding()]), Counted(novel=None)
-    runner = SimpleNamespace(
-        model=Detector(classifier(), distill_loss='any'),
-        train_loop=loop(dataset),
-        val_loop=loop(val, metric('CocoMetric'), metric('LVISMetric')),
-    )
-    hook = HOOKS.build(dict(type='VocabularyCheckHook'))
-    hook.before_train(runner)
+    dataset, val = Labels(pipeline=[embedding()]), Labels(novel=None)
+    hook, runner = train(model, dataset, val, metric('CocoMetric'), metric('LVISMetric'))
     for _ in range(3):
         hook.before_val(runner)
-    assert seen == [(('owl',), 0), (('owl',), 1), (None, 0), (None, 1)]
+    assert dataset.seen == val.seen == [0, 1]
 
 
 def test_other_loops(classifier):
     """Validation is checked before training, too."""
-    model, other, message = Detector(classifier()), Labels(classes=NAMES[::-1]), "label 0 is 'owl'"
-    with pytest.raises(ValueError, match=message):
-        train(model, Labels(), other)
-    for stage in ('val', 'test'):
-        runner = SimpleNamespace(model=model, **{f'{stage}_loop': loop(other)})
-        with pytest.raises(ValueError, match=message):
-            getattr(HOOKS.build(dict(type='VocabularyCheckHook')), f'before_{stage}')(runner)
+    model, other = Detector(classifier(), None, None), Labels(classes=NAMES[::-1])
+    loops = dict(train=loop(Labels()), val=loop(other), test=loop(other))
+    for stage in ('train', 'val', 'test'):
+        with pytest.raises(ValueError, match="label 0 is 'owl'"):
+            run(stage, model, **loops)
 
 
 def annotation_file() -> dict:
@@ -246,8 +243,7 @@ def annotation_file() -> dict:
 
 
 def reverse(content: dict) -> None:
-    names = [category['name'] for category in content['categories']]
-    for category, name in zip(content['categories'], names[::-1], strict=True):
+    for category, name in zip(content['categories'], NAMES[::-1], strict=True):
         category['name'] = name
 
 
@@ -290,16 +286,17 @@ CHANGES = {
 def test_the_annotations_of_a_metric(classifier, metric, case):
     """Are the dataset's, or training and testing stop before they begin."""
     change, kinds, message = CHANGES[case]
-    labels = Labels().at(Path('val'))
+    labels = Labels()
+    for index, info in enumerate(labels.data_list):
+        info['img_path'] = str(Path('val', f'{index}.jpg'))
     for kind in kinds:
         right, wrong = metric(kind), metric(kind, change)
-        for model in (Detector(classifier()), torch.nn.Linear(1, 1)):
+        for model in (Detector(classifier(), None, None), torch.nn.Linear(1, 1)):
             train(model, Labels(), labels, right, METRICS.build(dict(type='CocoMetric')))
             with pytest.raises(ValueError, match=message):
                 train(model, Labels(), RepeatDataset(labels, 2), right, wrong)
-            runner = SimpleNamespace(model=model, test_loop=loop(labels, wrong))
             with pytest.raises(ValueError, match=f'{kind} is not that of Labels .*{message}'):
-                HOOKS.build(dict(type='VocabularyCheckHook')).before_test(runner)
+                run('test', model, test=loop(labels, wrong))
 
 
 def test_each_dataset_has_a_metric_of_its_own(tmp_path):
@@ -311,18 +308,90 @@ def test_each_dataset_has_a_metric_of_its_own(tmp_path):
         path = tmp_path / f'{number}.json'
         path.write_text(json.dumps(content))
         metrics.append(METRICS.build(dict(type='CocoMetric', ann_file=str(path))))
-    model, tested = torch.nn.Linear(1, 1), loop(ConcatDataset(parts))
-    for evaluator in (MultiDatasetsEvaluator(metrics, 'ab'), Evaluator(metrics)):
-        tested.evaluator = evaluator
-        runner = SimpleNamespace(model=model, test_loop=tested)
-        if isinstance(evaluator, MultiDatasetsEvaluator):
-            HOOKS.build(dict(type='VocabularyCheckHook')).before_test(runner)
-            continue
-        with pytest.raises(ValueError, match="none in it is image '0-0'"):
-            HOOKS.build(dict(type='VocabularyCheckHook')).before_test(runner)
+    tested = loop(ConcatDataset(parts), *metrics)
+    with pytest.raises(ValueError, match="none in it is image '0-0'"):
+        run('test', torch.nn.Linear(1, 1), test=tested)
+    tested.evaluator = MultiDatasetsEvaluator(metrics, 'ab')
+    run('test', torch.nn.Linear(1, 1), test=tested)
 
 
 def test_a_metric_of_more_categories_than_are_tested(classifier, metric):
     """As of OV-COCO, which tests 65 of COCO's 80."""
     more = metric('OVCocoMetric', lambda c: c['categories'].insert(1, dict(id=9, name='gnu')))
-    train(Detector(classifier()), Labels(), Labels(), more)
+    train(Detector(classifier(), None, None), Labels(), Labels(), more)
+
+
+def test_words_of_the_teacher_that_was_tuned_since(embedding, classifier, tmp_path):
+    """The regions of the tuned teacher fit words of the raw one; no other mixture does."""
+    train(Detector(classifier()), Labels(pipeline=[embedding('clip@1+2')]))
+    tuned = str(tmp_path / 'tuned.npz')
+    TextEmbeddings(np.eye(3, 4), NAMES, np.array([0, 0, 1], bool), 'clip@1+2').save(tuned)
+    of_tuned = Detector(CLIPTextClassifier(8, 4, tuned))
+    train(of_tuned, Labels(pipeline=[embedding('clip@1+2', images=3)]))
+    with pytest.raises(ValueError, match=r'teacher clip@1 and .*from clip@1\+2 and 4 wide'):
+        train(of_tuned, Labels(pipeline=[embedding('clip@1')]))
+    with pytest.raises(ValueError, match=r'teacher clip@3\+2 and .*from clip@1 and 4 wide'):
+        train(Detector(classifier()), Labels(pipeline=[embedding('clip@3+2')]))
+
+
+def test_a_teacher_that_is_tuned(tmp_path):
+    """Its words are the dataset's, and no annotation of a novel one is trained on."""
+    torch.manual_seed(0)
+    weights, text = tmp_path / 'teacher.pt', tmp_path / 'words.npz'
+    torch.save(OpenCLIPTeacher('mini-clip').model.state_dict(), weights)
+    rows, novel = np.eye(3, 64), np.array([False, False, True])
+    TextEmbeddings(rows, NAMES, novel, 'mini-clip').save(str(text))
+    teacher = dict(type='OpenCLIPTeacher', model_name='mini-clip', pretrained=str(weights))
+    tuner = TeacherTuner(teacher, str(text))
+    train(tuner, Labels())
+    with pytest.raises(ValueError, match='trained on, has annotations of 1 novel .*owl'):
+        train(tuner, Labels([(0, 2)]))
+    with pytest.raises(
+        ValueError, match='has 3 classes and the text embeddings 3 words, and label'
+    ):
+        train(tuner, Labels(classes=('dog', 'cat', 'owl')))
+
+
+def test_segments_and_synonyms_are_checked(tmp_path, embedding):
+    """As regions are: teachers, images; and that names are drawn from those of the loss."""
+    words = TextEmbeddings(np.eye(3, 4), NAMES, [False, False, True], 'clip@1')
+    paths = []
+    for number, cat in enumerate(('kitty', 'feline')):
+        synonyms = [['cat', cat], ['dog'], ['owl']]
+        rows = np.ones((4, 4), np.float32)
+        text = TextEmbeddings(words.embeddings, NAMES, words.novel, 'clip@1', synonyms, (), rows)
+        paths.append(str(tmp_path / f'{number}.npz'))
+        text.save(paths[-1])
+    model = Detector(CLIPTextClassifier(4, 4, paths[0]))
+    model.synonym_loss = SynonymLoss(paths[0])
+    store = embedding(segments=True)['store']
+
+    def check(path: str | None, store: dict, images: int = 2, drawing: dict | None = None) -> None:
+        pipeline = [dict(type='SegmentEmbeddings', store=store)]
+        if path:
+            pipeline += [dict(type='DrawSynonyms', text_embeddings=path, store=drawing)]
+        dataset = Labels([(0, 1), (1,), (0,)][:images], pipeline=pipeline)
+        loop = SimpleNamespace(dataloader=SimpleNamespace(dataset=dataset))
+        HOOKS.build(dict(type='VocabularyCheckHook')).before_train(
+            SimpleNamespace(model=model, train_loop=loop, val_loop=None)
+        )
+
+    check(paths[0], store)
+    with pytest.raises(ValueError, match=r"different synonyms, such as \('cat', 'feline'\)"):
+        check(paths[1], store)
+    with pytest.raises(ValueError, match='both must come from one teacher'):
+        check(paths[0], embedding('clip@2', segments=True)['store'])
+    with pytest.raises(MissingRecordError, match='no record of 1 of the 3 images'):
+        check(paths[0], store, images=3)
+    with pytest.raises(ValueError, match='which SegmentEmbeddings reads, has regions, and no'):
+        check(paths[0], embedding()['store'])
+    check(paths[0], store, drawing=store)
+    with pytest.raises(ValueError, match='which DrawSynonyms reads, has regions, and no segments'):
+        check(paths[0], store, drawing=embedding()['store'])
+    more = embedding(images=3, segments=True)['store']
+    with pytest.raises(MissingRecordError, match='no record of 1 of the 3 images'):
+        check(paths[0], more, images=3, drawing=store)
+    with pytest.raises(ValueError, match=r'has no DrawSynonyms \(found .*SegmentEmbeddings'):
+        check(None, store)
+    model.synonym_loss.way = 'max'
+    check(None, store)

@@ -10,7 +10,7 @@ from PIL import Image
 from torch.nn.functional import normalize
 
 from mmdet_vild.teacher import OpenCLIPTeacher, crop_windows
-from mmdet_vild.vocabulary import VILD_TEMPLATES, load_categories
+from mmdet_vild.vocabulary import VILD_TEMPLATES, load_categories, parse_words
 
 pytestmark = pytest.mark.onedl
 
@@ -46,14 +46,9 @@ def test_crops_agree_with_pil_and_open_clip(teacher):
     for box, embedding in zip(boxes, found, strict=True):
         total = 0
         for scale in (1.0, 1.5):
-            cx, cy = (box[:2] + box[2:]) / 2
-            w, h = (box[2:] - box[:2]) / 2 * scale
-            window = [
-                max(int(np.floor(cx - w)), 0),
-                max(int(np.floor(cy - h)), 0),
-                min(int(np.ceil(cx + w)), 120),
-                min(int(np.ceil(cy + h)), 90),
-            ]
+            centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2 * scale
+            start, end = np.floor(centre - half), np.ceil(centre + half)
+            window = [*map(int, np.maximum(start, 0)), *map(int, np.minimum(end, [120, 90]))]
             crop = rgb.crop(window).resize(teacher.input_size[::-1], Image.BICUBIC)
             pixels = (np.array(crop) / 255 - mean) / std
             pixels = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
@@ -75,11 +70,6 @@ def test_the_callers_autocast_changes_nothing(weights, mode):
             found.append((teacher.encode_texts(['a cat']), teacher.encode_crops(picture(), boxes)))
     for one, other in zip(*found, strict=True):
         assert one.dtype == torch.float32 and torch.equal(one, other)
-
-
-def test_no_boxes(teacher):
-    assert teacher.encode_crops(picture(), np.zeros((0, 4))).shape == (0, teacher.embed_dims)
-    assert teacher.encode_regions([], []) == []
 
 
 @given(
@@ -131,15 +121,11 @@ def test_texts_beyond_the_context_are_refused(teacher):
         with pytest.raises(ValueError, match=message):
             teacher.encode_texts([fits, text])
 
-
-def test_words_beyond_the_context_are_named_without_their_prompts(teacher):
-    categories = [dict(name='x', synonyms=[s], frequency=None) for s in ('cat', 'big_cat ' * 6)]
-    # Its 12 words, 8 of the prompt, a full stop, and the marks of the start and the end.
+    # Named without their prompts. 12 words, 8 of the prompt, a full stop, and both marks.
+    words = [dict(name='x', synonyms=[s], frequency=None) for s in ('cat', 'big_cat ' * 6)]
     message = f"^a prompt of '{'big_cat ' * 6}' has 23 tokens, more than the 20 tokens that mini-c"
     with pytest.raises(ValueError, match=message):
-        teacher.encode_categories(
-            categories, ['{}', 'there is one {} in a very dark scene.', 'a {}']
-        )
+        teacher.encode_categories(words, ['{}', 'there is one {} in a very dark scene.', 'a {}'])
 
 
 def test_what_pads_a_text_may_be_any_token(teacher, monkeypatch):
@@ -174,11 +160,8 @@ def test_words_that_the_teacher_reads_as_the_same(teacher, one, other):
 
 
 @pytest.mark.parametrize('vocabulary', ['CocoDataset', 'LVISV1Dataset', 'Objects365V2Dataset'])
-def test_words_of_datasets_are_different_to_the_teacher(teacher, vocabulary, monkeypatch):
-    monkeypatch.setattr(
-        teacher, '_encode_synonyms', lambda synonyms, _: torch.ones(len(synonyms), 64)
-    )
-    teacher.encode_categories(load_categories(vocabulary))
+def test_words_of_datasets_are_different_to_the_teacher(teacher, vocabulary):
+    teacher.check_distinct(load_categories(vocabulary))
 
 
 def test_identity_is_that_of_the_weights(weights, teacher, tmp_path):
@@ -193,15 +176,11 @@ def test_identity_is_that_of_the_weights(weights, teacher, tmp_path):
     assert OpenCLIPTeacher('mini-clip', copy).identity != teacher.identity
 
 
-def test_temperature(teacher):
-    expected = np.exp(-teacher.model.logit_scale.item())
-    assert teacher.temperature == pytest.approx(expected)
-
-
 def test_a_real_architecture():
     """ViT-B/32 with random weights, by the same code as the mini teacher."""
     teacher = OpenCLIPTeacher('ViT-B-32-quickgelu')
     assert teacher.embed_dims == 512 and teacher.input_size == (224, 224)
+    assert teacher.temperature == pytest.approx(0.07)  # as CLIP's training begins
     embeddings = teacher.encode_crops(picture(), np.array([[0, 0, 60, 40]]))
     assert embeddings.shape == (1, 512)
 
@@ -218,18 +197,40 @@ def test_openai_weights_classify():
     assert (regions @ words.t()).argmax(1).tolist() == [0, 1]
 
 
+def test_nothing_to_encode(teacher):
+    assert teacher.encode_crops(picture(), np.zeros((0, 4))).shape == (0, teacher.embed_dims)
+    assert teacher.encode_regions([], []) == []
+
+
 @pytest.mark.parametrize(
     ('image', 'boxes', 'message'),
     [
-        (
-            np.zeros((9, 9), np.uint8),
-            np.zeros((1, 4)),
-            r'\(H, W, 3\) and type uint8, found \(9, 9\)',
-        ),
-        (np.zeros((9, 9, 3)), np.zeros((1, 4)), 'float64'),
-        (np.zeros((9, 9, 3), np.uint8), np.zeros(4), r'boxes of shape \(n, 4\), found \(4,\)'),
+        (np.zeros((9, 9), 'u1'), (1, 4), r'\(H, W, 3\) and type uint8, found \(9, 9\)'),
+        (np.zeros((9, 9, 3)), (1, 4), 'float64'),
+        (np.zeros((9, 9, 3), 'u1'), 4, r'boxes of shape \(n, 4\), found \(4,\)'),
     ],
 )
 def test_refused_input(teacher, image, boxes, message):
     with pytest.raises(ValueError, match=message):
-        teacher.encode_crops(image, boxes)
+        teacher.encode_crops(image, np.zeros(boxes))
+
+
+def test_pictures_in_place_of_words(teacher):
+    """Each is seen as a region is; several are averaged, and stay apart as synonyms do."""
+    image, small = picture(), picture(30, 20)
+    boxes = np.array([[10, 20, 60, 80], [0, 0, 120, 90]], np.float32)
+    examples = [dict(image=image, box=boxes[0]), image]
+    pictures = [dict(name='it', examples=examples), dict(name='that', examples=[small])]
+    categories = parse_words(['red circle', pictures[0], 'a / b', pictures[1]])
+    text = teacher.encode_categories(categories)
+    words = teacher.encode_categories(parse_words(['red circle', 'a / b']))
+    regions = teacher.encode_crops(image, boxes).numpy()
+    other = teacher.encode_crops(small, np.array([[0, 0, 20, 30]])).numpy()
+    mean = regions.mean(0, keepdims=True) / np.linalg.norm(regions.mean(0))
+    expected = np.concatenate([words.embeddings[:1], mean, words.embeddings[1:], other])
+    np.testing.assert_allclose(text.embeddings, expected, atol=1e-5)
+    expected = [words.synonym_embeddings[:1], regions, words.synonym_embeddings[1:], other]
+    np.testing.assert_allclose(text.synonym_embeddings, np.concatenate(expected), atol=1e-5)
+    assert text.pictures.tolist() == text.novel.tolist() == [False, True, False, True]
+    alone = teacher.encode_categories(categories[3:])
+    np.testing.assert_allclose(alone.embeddings, other, atol=1e-5)

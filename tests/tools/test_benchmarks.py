@@ -2,85 +2,87 @@
 
 import argparse
 import re
-from pathlib import Path
 
 import data_time
 import inference
 import lvis_evaluation
 import own_words
-import postprocess
 import pytest
+import rescoring
+import segmentation
 import store
 import store_damage
 import teacher
+import teacher_scores
 import torch
 import train_step
 from mmdet.evaluation import eval_map
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
-TOOLS = Path(__file__).parents[2] / 'tools' / 'benchmarks'
-
-
-def test_both_comparisons_start_from_the_stock_config():
-    for _, names in train_step.COMPARISONS.values():
-        assert names[0] == train_step.BASELINE
-        assert set(names) <= set(train_step.MODELS_OF)
-
-
-@pytest.mark.parametrize('wrong', [['--rounds', '0'], ['--amp', '--device', 'cpu']])
-def test_refuses_wrong_options(wrong):
-    with pytest.raises(SystemExit):
-        train_step.parse_args(wrong)
-
-
-def rows_of(printed: str) -> dict[str, list[str]]:
-    """The rows of the Markdown table in what was printed."""
-    lines = [line for line in printed.splitlines() if line.startswith('| ')]
-    cells = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
-    return {row[0]: row[1:] for row in cells}
-
-
-def test_store_prints_ratios(capsys):
-    store.main(
-        ['--images', '5', '--rounds', '1', '--regions', '300', '--width', '512', '--shards', '2']
-    )
-    printed = capsys.readouterr().out
-    rows = rows_of(printed)
-    assert all(float(cell) > 0 for name in store.KINDS for cell in rows[name][:3])
-    size = float(rows['embedding store'][0])
-    assert 300 * (20 + 2 * 512) <= size < 1.2 * 300 * (20 + 2 * 512)
-    assert re.search(r'LVIS train, 100170 images: \d+.\d GB \(at most 32: (met|missed)\)', printed)
-    found = re.findall(r'at least 5: (?:met|missed)\).*\(at most 1.2: (?:met|missed)\)', printed)
-    assert len(found) == 2  # mapped, and not
-
-
-def test_store_damage_prints_counts(capsys, monkeypatch):
-    monkeypatch.delitem(store_damage.KINDS, 'LMDB')  # not among the dependencies
-    store_damage.main(['--damages', '10'])
-    rows = rows_of(capsys.readouterr().out)
-    ended, reported, unchanged, unnoticed = map(int, rows['embedding store (SQLite)'])
-    assert (ended, unnoticed) == (0, 0) and reported > 0 and reported + unchanged == 10
-
-
-def test_teacher_prints_ratios(capsys):
-    sizes = '--model mini-clip --images 2 --regions 5 --rounds 1 --batch-size 8'
-    teacher.main(sizes.split())
-    printed = capsys.readouterr().out
-    rows = rows_of(printed)
-    for name in ('preprocessing alone', 'end to end'):
-        assert all(float(cell) > 0 for cell in rows[name])
-    assert re.search(r'forward pass alone: \d+ crops/s, of which we reach \d+ %', printed)
-    average, worst = re.search(r'ways: ([\d.]+) on average, ([\d.]+) at worst', printed).groups()
-    assert float(average) >= 0.999 and float(worst) >= 0.99
+#: Benchmark: options that make it short, and what it prints.
+BENCHMARKS = {
+    store: (
+        '--images 5 --rounds 1 --regions 300 --width 512 --shards 2',
+        r'LVIS train, 100170 images: \d+\.\d GB \(at most 32: (met|missed)\)',
+    ),
+    # None of the files ended the process, or was read as something else.
+    store_damage: ('--damages 10', r'store \(SQLite\) \| 0 \| \d+ \| \d+ \| 0 \|'),
+    data_time: (
+        '--images 4 --rounds 1 --regions 20 --width 8',
+        r'\| with CLIPCropEmbedding \| [\d.]+ \| [\d.]+ \([\d.]+ to [\d.]+\) \|',
+    ),
+    segmentation: (
+        '--tiny --images 2 --rival-images 1 --height 64 --width 64 --categories 20 --device cpu',
+        r'\| 20 \| gkc \| [\d.]+ \| [\d.]+ of mask2former \| at most 1.02: (met|missed) \| \d+ \|'
+        r'\n\| 20 \| two-stage \| [\d.]+ \| [\d.]+ of gkc \| at least 10: (met|missed) \| \d+ \|',
+    ),
+    lvis_evaluation: ('--images 2 --masks', 'The figures are the same'),
+    rescoring: (
+        '--proposals 40 --categories 30 --max-per-img 20 --rounds 1',
+        r'\| flat \| [\d.]+ \| [\d.]+ \| [\d.]+ \| 1.05: (met|missed) \| \d+ \|',
+    ),
+    teacher_scores: (
+        '--model mini-clip --boxes 2 3 --categories 4 --rounds 1',
+        r'\| 3 \| \d+ \| [\d.]+ \|',
+    ),
+}
 
 
 @pytest.mark.slow
-def test_data_time_prints_ratios(capsys):
-    data_time.main(['--images', '4', '--rounds', '1', '--regions', '20', '--width', '8'])
-    rows = rows_of(capsys.readouterr().out)
-    assert [rows[data_time.WITHOUT][i] for i in (1, 3)] == ['1'] * 2
-    assert all(float(cell.split()[0]) > 0 for cell in rows[data_time.WITH])
+@pytest.mark.parametrize('benchmark', BENCHMARKS, ids=lambda b: b.__name__)
+def test_prints_figures(benchmark, capsys, monkeypatch):
+    """Those that gpu.py runs are run by tests/end_to_end/test_docs.py."""
+    monkeypatch.delitem(store_damage.KINDS, 'LMDB')  # not among the dependencies
+    options, text = BENCHMARKS[benchmark]
+    benchmark.main(options.split())
+    printed = capsys.readouterr().out
+    assert re.search(text, printed), printed
+
+
+@pytest.mark.parametrize(
+    'benchmark', [store, teacher, teacher_scores, rescoring, data_time, inference, train_step]
+)
+def test_refuses_wrong_sizes(benchmark):
+    with pytest.raises(SystemExit):
+        getattr(benchmark, 'parse_args', benchmark.main)(['--rounds', '0'])
+
+
+def test_segmentation_compares_in_each_round():
+    """A slow round is slow for all; the rival has fewer of them."""
+    times = {
+        'mask2former': {1: 1.0, 2: 5.0, 3: 1.0},
+        'gkc': {1: 1.01, 2: 5.05, 3: 2.0},
+        'two-stage': {2: 60.0},
+    }
+    found = [segmentation.compared(times, kind) for kind in segmentation.KINDS]
+    assert found[:2] == ['|', '1.010 of mask2former | at most 1.02: met']
+    assert found[2] == '11.881 of gkc | at least 10: met'
+    times['gkc'][1] = 1.5
+    assert segmentation.compared(times, 'gkc').endswith('at most 1.02: missed')
+    for wrong in (['--rival-images', '0'], ['--images', '2', '--rival-images', '3']):
+        with pytest.raises(SystemExit):
+            segmentation.main(wrong)
 
 
 def test_data_time_admits_what_the_rounds_do_not_tell():
@@ -89,58 +91,14 @@ def test_data_time_admits_what_the_rounds_do_not_tell():
     assert verdicts == ['within the noise', 'met', 'missed']
 
 
-@pytest.mark.parametrize('benchmark', [store, teacher, data_time])
-def test_refuses_wrong_sizes(benchmark):
-    with pytest.raises(SystemExit):
-        benchmark.main(['--rounds', '0'])
-
-
-def test_postprocess_prints_ratios(capsys):
-    postprocess.main(
-        ['--proposals', '50', '--categories', '20', '--max-per-img', '10', '--rounds', '1']
-    )
-    lines = [line for line in capsys.readouterr().out.splitlines() if '| aim' not in line]
-    rows = [[c.strip() for c in line.strip('|').split('|')] for line in lines if '| 0' in line]
-    assert [row[:2] for row in rows] == [
-        [s, t] for s in postprocess.INPUTS for t in ('0', '0.0001')
-    ]
-    for row in rows:
-        assert all(float(cell) > 0 for cell in row[2:5])
-        assert row[6] == '0' or row[0] == 'equal'
-
-
-@pytest.mark.slow
-def test_inference_prints_ratios(capsys):
-    models = ('Mask R-CNN', 'ViLD-ensemble')
-    sizes = '--device cpu --height 64 --width 96 --rounds 1 --warm-up 1 --proposals 10'
-    inference.main([*sizes.split(), '--vocabularies', '20', '80', '--models', *models])
-    printed = capsys.readouterr().out
-    rows = rows_of(printed)
-    assert set(models) <= set(rows) and rows['Mask R-CNN'][1] == '1.00'
-    assert float(rows['ViLD-ensemble'][1]) > 0 and rows['ViLD-ensemble'][3] == '300'
-    assert all(float(cell) > 0 for words in ('20', '80') for cell in rows[words])
-    with pytest.raises(SystemExit):
-        inference.parse_args(['--rounds', '0'])
-
-
-@pytest.mark.slow
-def test_lvis_evaluation_prints_ratios(capsys):
-    lvis_evaluation.main(['--images', '2', '--masks'])
-    printed = capsys.readouterr().out
-    assert 'The figures are the same' in printed
-    rows = rows_of(printed)
-    assert rows['LVISMetric'][3:] == ['1.000', '1.000'] and float(rows['FastLVISMetric'][3]) > 0
-
-
 def test_lvis_evaluation_says_who_needs_too_much_memory():
     found = {
         'LVISMetric': dict(limit=20 * 10**9),
         'FastLVISMetric': dict(batches=3.0, end=70.0, memory=5 * 10**9, figures={}),
     }
     printed = lvis_evaluation.report(argparse.Namespace(images=9, masks=False), found)
-    rows = rows_of(printed)
-    assert rows['LVISMetric'][2] == 'more than 20.0'
-    assert rows['FastLVISMetric'] == ['3', '70', '5.0', '', 'at most 0.250']
+    assert '| LVISMetric | | | more than 20.0 | | |' in printed
+    assert '| FastLVISMetric | 3 | 70 | 5.0 | | at most 0.250 |' in printed
     assert 'The figures are' not in printed
 
 
@@ -177,3 +135,33 @@ def test_own_words_counts_what_is_right(monkeypatch):
     assert result['precision'][9] == 1 and result['precision'][-1] == 0.75
     (asked, _) = own_words.detect(None, Shelf(), 2, 4)
     assert len(asked) == 8
+
+
+def test_own_words_by_pictures(monkeypatch):
+    """Of other images than the one that is asked, and of objects that are large enough."""
+
+    class Dataset(Shelf):
+        def get_data_info(self, index: int) -> dict:
+            info = super().get_data_info(index)
+            size = 10 + index  # those of the first six images are too small
+            objects = [{**each, 'bbox': [0, 0, size, 99]} for each in info['instances']]
+            return {**info, 'instances': [{**each, 'ignore_flag': index == 9} for each in objects]}
+
+    asked = []
+
+    def detector(model, path: str, text_prompt: list[dict], custom_entities: bool) -> DetDataSample:
+        asked.append((path, text_prompt))
+        instances = InstanceData(labels=torch.zeros(0), scores=torch.zeros(0))
+        instances.bboxes = torch.zeros(0, 4)
+        return DetDataSample(pred_instances=instances)
+
+    monkeypatch.setattr(own_words, 'inference_detector', detector)
+    pictures = own_words.Pictures(Dataset(), 2)
+    own_words.detect(None, Dataset(), 1, 8, [1], pictures)
+    assert len(asked) == 8
+    for path, (word,) in asked:
+        images = {example['image'] for example in word['examples']}
+        assert word['name'] == 'cup' and len(images) == 2
+        assert images <= {'6', '7', '8'} - {path}
+    with pytest.raises(ValueError, match='no object of label 2 of 16 pixels .* example for x'):
+        pictures(2, 'x')

@@ -192,3 +192,10 @@ def test_wrong_files(world: World) -> None:
     (world.root / 'others').mkdir()
     with pytest.raises(SystemExit, match='3.png, named in .*val.json, is outside of .*others'):
         world.report('--cfg-options', 'test_dataloader.dataset.data_prefix.img=others/')
+
+
+@pytest.mark.parametrize('option', ['--score-thr=nan', '--score-thr=-1', '--pairs=-1'])
+def test_numbers_out_of_range(option):
+    name = option.split('=')[0]
+    with pytest.raises(SystemExit, match=f'error: {name} must be a .*number'):
+        confusion_report.main(['config.py', 'results.json', option])

@@ -4,8 +4,10 @@ import json
 import re
 import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -28,22 +30,29 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-def encode(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
-    monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, arguments)])
-    runpy.run_path(str(TOOL), run_name='__main__')
+@pytest.fixture
+def encode(weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
+    """Runs the tool; returns what it wrote."""
+
+    def encode(vocabulary: object, *options: object, pretrained: str = weights) -> TextEmbeddings:
+        out = tmp_path / 'new folder' / 'text.npz'
+        arguments = ('--model', 'mini-clip', '--pretrained', pretrained, '--out', out, *options)
+        monkeypatch.setattr(sys, 'argv', [str(TOOL), str(vocabulary), *map(str, arguments)])
+        runpy.run_path(str(TOOL), run_name='__main__')
+        return TextEmbeddings.load(str(out))
+
+    return encode
 
 
 @pytest.mark.parametrize('form', ['list', 'annotations', 'txt'])
-def test_encodes(weights, tmp_path, monkeypatch, capsys, form):
+def test_encodes(encode, weights, tmp_path, capsys, form):
     vocabulary = tmp_path / ('words.txt' if form == 'txt' else 'words.json')
     if form == 'txt':
         vocabulary.write_text('red heart\napple\n')
     else:
         annotations = {'categories': CATEGORIES, 'images': [], 'annotations': []}
         vocabulary.write_text(json.dumps(CATEGORIES if form == 'list' else annotations))
-    out = tmp_path / 'new folder' / 'text.npz'
-    encode(monkeypatch, vocabulary, '--model', 'mini-clip', '--pretrained', weights, '--out', out)
-    text = TextEmbeddings.load(str(out))
+    text = encode(vocabulary)
     assert text.names == ('red heart', 'apple')
     assert text.novel.tolist() == [form != 'txt', False]
     teacher = OpenCLIPTeacher('mini-clip', weights)
@@ -56,41 +65,28 @@ def test_encodes(weights, tmp_path, monkeypatch, capsys, form):
     assert f'2 categories ({novel} novel), 64 wide, 63 prompts' in capsys.readouterr().out
 
 
-def test_a_dataset_class(weights, tmp_path, monkeypatch, capsys):
+def test_pictures(encode, weights, tmp_path):
+    """In place of a word; their paths begin at the file."""
+    image = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / 'mug.png'), image)
+    words = tmp_path / 'words.json'
+    part = dict(image='mug.png', box=[5, 6, 25, 26])
+    words.write_text(json.dumps([CATEGORIES[1], dict(name='my mug', examples=['mug.png', part])]))
+    text = encode(words)
+    boxes = np.array([[0, 0, 40, 30], [5, 6, 25, 26]])
+    expected = OpenCLIPTeacher('mini-clip', weights).encode_crops(image, boxes).numpy().mean(0)
+    np.testing.assert_allclose(text.embeddings[1], expected / np.linalg.norm(expected), atol=1e-5)
+    assert text.pictures.tolist() == text.novel.tolist() == [False, True]
+
+
+def test_a_dataset_class(encode, tmp_path):
     """Another dataset's categories, of which the detector has learned one."""
-    base, out = tmp_path / 'base.txt', tmp_path / 'voc.npz'
+    base = tmp_path / 'base.txt'
     base.write_text('bird\n')
-    arguments = ('--base', base, '--model', 'mini-clip', '--pretrained', weights, '--out', out)
-    encode(monkeypatch, 'VOCDataset', *arguments)
-    text = TextEmbeddings.load(str(out))
+    text = encode('VOCDataset', '--base', base)
     assert text.names == VOCDataset.METAINFO['classes']
     assert text.synonyms[10] == ('dining table',)
     assert np.flatnonzero(~text.novel).tolist() == [2]
-
-
-@pytest.mark.parametrize('form', ['txt', 'list'])
-def test_base_words(weights, tmp_path, monkeypatch, capsys, form):
-    """What the base file lacks, or calls rare, is novel, whatever the vocabulary says."""
-    words, base = tmp_path / f'words.{form}', tmp_path / f'base.{form}'
-    if form == 'txt':
-        words.write_text('red heart\nowl\nTow truck\n')
-        base.write_text('tow_truck\nred heart\npear\n')
-    else:
-        words.write_text(
-            json.dumps([{'name': n, 'frequency': 'r'} for n in ('red heart', 'owl', 'Tow truck')])
-        )
-        known = [{'name': n, 'frequency': 'f'} for n in ('tow_truck', 'red heart', 'pear')]
-        base.write_text(json.dumps([*known, {'name': 'owl', 'frequency': 'r'}]))
-    out = tmp_path / 'text.npz'
-    arguments = ('--base', base, '--model', 'mini-clip', '--pretrained', weights, '--out', out)
-    encode(monkeypatch, words, *arguments)
-    text = TextEmbeddings.load(str(out))
-    assert text.names == ('red heart', 'owl', 'Tow truck')
-    assert text.novel.tolist() == [False, True, False]
-    assert '3 categories (1 novel)' in capsys.readouterr().out
-    base.unlink()
-    with pytest.raises(FileNotFoundError, match='no vocabulary file at .*base'):
-        encode(monkeypatch, words, *arguments)
 
 
 #: Of LVIS: a base category that a name in brackets, or a synonym, stands for; and two bows.
@@ -103,61 +99,69 @@ LVIS = [
 ]
 
 
-def test_base_words_by_any_name(weights, tmp_path, monkeypatch):
-    """COCO's car is LVIS's car_(automobile); of two meanings, one of them novel, none is sure."""
-    base, words, out = (tmp_path / name for name in ('lvis.json', 'words.json', 'text.npz'))
-    base.write_text(json.dumps([dict(name=n, synonyms=s, frequency=f) for n, s, f in LVIS]))
-    arguments = ('--base', base, '--model', 'mini-clip', '--pretrained', weights, '--out', out)
-    for asked, novel in (
+@pytest.mark.parametrize(
+    ('words', 'novel'),
+    [
+        # COCO's car is LVIS's car_(automobile); of two meanings, one of them novel, none is sure.
         ([dict(name=n) for n in ('Car', 'tv', 'bow', 'owl')], [False, False, True, True]),
         ([dict(name='owl', synonyms=['owl', 'auto'])], [False]),
         ([dict(name=n, synonyms=s) for n, s, _ in LVIS], [False, False, False, True, True]),
-    ):
-        words.write_text(json.dumps(asked))
-        encode(monkeypatch, words, *arguments)
-        assert TextEmbeddings.load(str(out)).novel.tolist() == novel
+        # What the base file lacks, or calls rare, is novel, whatever the vocabulary says.
+        ([dict(name=n, frequency='r') for n in ('Television set', 'owl')], [False, True]),
+    ],
+)
+def test_base_words(encode, tmp_path, words, novel):
+    base, vocabulary = tmp_path / 'lvis.json', tmp_path / 'words.json'
+    base.write_text(json.dumps([dict(name=n, synonyms=s, frequency=f) for n, s, f in LVIS]))
+    vocabulary.write_text(json.dumps(words))
+    assert encode(vocabulary, '--base', base).novel.tolist() == novel
 
 
-def test_novel_words(weights, tmp_path, monkeypatch, capsys):
-    words, out = tmp_path / 'coco.json', tmp_path / 'text.npz'
+def test_novel_words(encode, tmp_path, capsys):
+    words = tmp_path / 'coco.json'
     names = ('red heart', 'owl', 'tow_truck')
     content = [{'id': i, 'name': name} for i, name in enumerate(names)]
     words.write_text(json.dumps({'categories': content}))
-    arguments = ('--model', 'mini-clip', '--pretrained', weights, '--out', out)
-    encode(monkeypatch, words, *arguments, '--novel', 'tow_truck', 'red heart')
-    text = TextEmbeddings.load(str(out))
+    text = encode(words, '--novel', 'tow_truck', 'red heart')
     assert text.names == names and text.novel.tolist() == [True, False, True]
     for wrong, message in (
         (('pear', 'owl'), r"these --novel categories are not in .*: \['pear'\]"),
         (('owl', '--base', words), 'not allowed with'),
     ):
         with pytest.raises(SystemExit):
-            encode(monkeypatch, words, *arguments, '--novel', *wrong)
+            encode(words, '--novel', *wrong)
         assert re.search(message, capsys.readouterr().err)
 
 
-def test_without_a_network(tmp_path, monkeypatch):
+def test_without_a_network(encode, monkeypatch):
     """One line, in place of a traceback."""
     monkeypatch.setattr('open_clip.download_pretrained', lambda _: 1 / 0)
-    arguments = ('--model', 'RN50-quickgelu', '--pretrained', 'openai', '--out', tmp_path / 'x.npz')
     with pytest.raises(SystemExit) as stop:
-        encode(monkeypatch, 'VOCDataset', *arguments)
+        encode('VOCDataset', '--model', 'RN50-quickgelu', pretrained='openai')
     assert re.fullmatch(
         r".*: the weights 'openai' of RN50-quickgelu cannot be .*--pretrained.*", stop.value.code
     )
 
 
-def test_what_is_wrong_leaves_no_file(weights, tmp_path, monkeypatch):
+def test_what_is_wrong_leaves_no_file(encode, tmp_path):
     vocabulary = tmp_path / 'words.json'
     vocabulary.write_text(json.dumps(CATEGORIES * 2))
-    out = tmp_path / 'text.npz'
     with pytest.raises(ValueError, match='more than once'):
-        encode(
-            monkeypatch, vocabulary, '--model', 'mini-clip', '--pretrained', weights, '--out', out
-        )
+        encode(vocabulary)
     vocabulary.write_text(json.dumps(CATEGORIES))
     with pytest.raises(ValueError, match='is neither a file nor'):
-        encode(
-            monkeypatch, vocabulary, '--model', 'mini-clip', '--pretrained', 'absent', '--out', out
-        )
-    assert not out.exists()
+        encode(vocabulary, pretrained='absent')
+    with pytest.raises(FileNotFoundError, match='no vocabulary file at .*base'):
+        encode(vocabulary, '--base', tmp_path / 'base.txt')
+    assert not list(tmp_path.rglob('*.npz'))
+
+
+def test_takes_prompts(encode, tmp_path):
+    """In place of ViLD's; of one bare prompt the embeddings are those of the names."""
+    vocabulary = tmp_path / 'words.txt'
+    vocabulary.write_text('red heart\napple\n')
+    text = encode(vocabulary, '--template', '{}')
+    assert text.templates == ('{}',)
+    other = encode(vocabulary, '--template', 'a photo of {}', '--template', '{}')
+    assert other.templates == ('a photo of {}', '{}')
+    assert not np.allclose(text.embeddings, other.embeddings)

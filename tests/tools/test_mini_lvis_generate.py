@@ -1,234 +1,151 @@
-"""The mini world: names, shapes, rendering, the dataset on disk."""
+"""The mini world: category lists, scenes, the dataset on disk."""
 
 import filecmp
-import itertools
 import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import concepts
+import categories
 import cv2
 import generate
 import numpy as np
 import pytest
-import render
-import shapes
+import scenes
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pycocotools import mask as mask_utils
-from shapely import affinity
+from tiny_drawings import CATEGORIES, make_drawings
 
 TOOLS = Path(__file__).parents[2] / 'tools' / 'mini_lvis'
-
-SIZES = ['--train', '8', '--val', '3', '--test', '3', '--image-size', '128']
-CATEGORIES = [
-    {'name': 'red circle', 'frequency': 'f'},
-    {'name': 'blue ring', 'frequency': 'c'},
-    {'name': 'green cup', 'frequency': 'f'},
-    {'name': 'red heart', 'frequency': 'r'},
-    {'name': 'blue circle', 'frequency': 'r'},
-]
+SIZES = ['--train', '8', '--val', '3', '--test', '4', '--unseen', '3', '--image-size', '128']
+NOVEL = {'red heart', 'blue circle'}
 
 
-def files_of(folder: Path) -> list[str]:
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob('*') if p.is_file())
+@pytest.fixture(scope='module')
+def drawings(tmp_path_factory) -> Path:
+    return make_drawings(tmp_path_factory.mktemp('drawn') / 'drawings')
+
+
+@pytest.fixture(scope='module')
+def dataset(tmp_path_factory, drawings) -> Path:
+    out = tmp_path_factory.mktemp('world') / 'mini'
+    generate.main(['--out', str(out), '--drawings', str(drawings), '--workers', '1', *SIZES])
+    return out
+
+
+@pytest.fixture(scope='module')
+def painter(dataset, drawings) -> generate.Painter:
+    return generate.Painter(json.loads((dataset / 'world.json').read_text()), drawings)
 
 
 def assert_same_files(one: Path, other: Path) -> None:
-    names = files_of(one)
-    assert names == files_of(other)
+    names, others = (
+        sorted(str(p.relative_to(folder)) for p in folder.rglob('*') if p.is_file())
+        for folder in (one, other)
+    )
+    assert names == others
     _, differing, errors = filecmp.cmpfiles(one, other, names, shallow=False)
     assert not differing and not errors
-
-
-@pytest.fixture(scope='module')
-def category_file(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp('categories') / 'categories.json'
-    path.write_text(json.dumps(CATEGORIES))
-    return path
-
-
-@pytest.fixture(scope='module')
-def dataset(tmp_path_factory, category_file) -> Path:
-    out = tmp_path_factory.mktemp('world') / 'mini'
-    generate.main(['--out', str(out), '--categories', str(category_file), '--workers', '1', *SIZES])
-    return out
 
 
 def annotation_file(dataset: Path, split: str) -> dict:
     return json.loads((dataset / 'annotations' / f'lvis_v1_{split}.json').read_text())
 
 
-# ---- names and category lists
+# ---- category lists
 
 
-@given(st.sampled_from(concepts.all_concepts()))
-def test_every_concept_is_named_and_read_back(concept):
-    assert {concepts.parse_name(name) for name in concept.synonyms} == {concept}
-    assert concepts.parse_name(concept.name.upper().replace(' ', '_')) == concept
+def test_a_list_names_what_is_drawn():
+    chosen = categories.choose_categories(
+        [{'name': 'blue circle', 'frequency': 'f'}, 'Scarlet Heart'], CATEGORIES
+    )
+    assert [c['name'] for c in chosen] == ['red heart', 'blue circle']
+    assert [c['frequency'] for c in chosen] == ['r', 'f']
+    assert [c['id'] for c in chosen] == [4, 5]
+    assert chosen[0]['synonyms'] == ['red heart', 'scarlet heart']
+    assert list(chosen[0]) == ['id', 'name', 'synset', 'synonyms', 'def', 'frequency']
+    assert len(categories.load_categories(None, CATEGORIES)) == 5
 
 
 @pytest.mark.parametrize(
-    'name', ['red dog', 'heart', 'red', 'heart red', 'red striped heart', '', 'red red heart']
-)
-def test_unreadable_names_list_what_is_known(name):
-    with pytest.raises(ValueError, match='heart.*stairs|heart.*star'):
-        concepts.parse_name(name)
-
-
-@pytest.mark.parametrize(
-    'change, message',
+    'wanted, message',
     [
-        (lambda c: c + [{'name': 'red circle', 'frequency': 'f'}], 'duplicate'),
-        (
-            lambda c: c + [{'name': 'blue hoop', 'frequency': 'f'}],
-            "'blue hoop' and 'blue ring' are the same picture",
-        ),
-        (
-            lambda c: c + [{'name': 'red unicorn', 'frequency': 'f'}],
-            "unknown word 'unicorn'.*Known are",
-        ),
-        (lambda c: c + [{'frequency': 'f'}], "number 6 has no 'name'"),
-        (lambda c: c + [{'name': 'red cup'}], "'frequency' is None"),
-        (lambda c: c + [{'name': 'red cup', 'frequency': 'x'}], "'frequency' is 'x'"),
-        (
-            lambda c: c + [{'name': 'red cup', 'frequency': 'f', 'synonyms': ['red heart']}],
-            'stands for both',
-        ),
-        (
-            lambda c: c + [{'name': 'red cup', 'frequency': 'f', 'synonyms': 'red mug'}],
-            'must be a list',
-        ),
-        (lambda c: c + [{'name': 'red cup', 'frequency': 'f', 'id': 1}], "'id'"),
-        (lambda c: [{**d, 'id': 9 - i} for i, d in enumerate(c)], 'ascending'),
-        (lambda c: c[:3], r'no novel \(r\)'),
-        (lambda c: c[3:], r'no base \(f or c\)'),
-        (lambda c: {'categories': c}, 'JSON list'),
+        (['red circle', 'red heart', 'red circle'], "duplicate category: 'red circle'"),
+        (['red heart', 'scarlet heart'], "'scarlet heart' is 'red heart'"),
+        (['red cirle', 'red heart'], "no drawing of 'red cirle'; near it are red circle"),
+        ([{'frequency': 'f'}], "number 1 has no 'name'"),
+        ([{'name': 'red circle', 'frequency': 'x'}], "'frequency' is 'x'"),
+        (['red circle', 'blue ring'], r'no novel \(r\)'),
+        (['red heart'], r'no base \(f or c\)'),
+        ({'red heart': 'r'}, 'a JSON list of names'),
+        ([['red heart']], 'a JSON list of names'),
     ],
 )
-def test_bad_category_files_are_refused(tmp_path, change, message):
+def test_bad_category_lists_are_refused(tmp_path, drawings, wanted, message):
     path = tmp_path / 'c.json'
-    path.write_text(json.dumps(change(CATEGORIES)))
-    with pytest.raises(ValueError, match=f'c.json: .*{message}'):
-        concepts.load_categories(path)
-    with pytest.raises(SystemExit, match=f'error: .*{message}'):
-        generate.main(['--out', str(tmp_path / 'out'), '--categories', str(path), *SIZES])
+    path.write_text(json.dumps(wanted))
+    arguments = ['--categories', str(path), '--drawings', str(drawings), *SIZES]
+    with pytest.raises(SystemExit, match=f'error: .*c.json: .*{message}'):
+        generate.main(['--out', str(tmp_path / 'out'), *arguments])
     assert not (tmp_path / 'out').exists()
 
 
-def test_novel_kinds():
-    kinds = concepts.novel_kinds(CATEGORIES)
-    assert kinds == {'red heart': 'unseen words', 'blue circle': 'unseen combination'}
-    striped = [*CATEGORIES, {'name': 'striped red cup', 'frequency': 'r'}]
-    assert concepts.novel_kinds(striped)['striped red cup'] == 'unseen words'
+# ---- scenes
 
 
-def test_default_categories():
-    categories = concepts.load_categories(concepts.DEFAULT_CATEGORIES)
-    kinds = list(concepts.novel_kinds(categories).values())
-    base = [concepts.parse_name(c['name']) for c in categories if c['frequency'] != 'r']
-    assert (
-        len(base) == 24
-        and kinds.count('unseen words') == 12
-        and kinds.count('unseen combination') == 2
-    )
-    assert {c.colour for c in base} == set(concepts.COLOURS)
-    assert {c['frequency'] for c in categories} == {'f', 'c', 'r'}
-    assert concepts.complete_categories(categories) == categories
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32))
+def test_masks_are_what_is_seen(seed):
+    """Each object of one colour: a pixel has an owner's colour where its mask says so."""
+    square = np.full((40, 40, 4), 255, np.uint8)
+    picks = [scenes.Drawing(str(i), str(i), 'plain', False, square.copy()) for i in range(6)]
+    for i, pick in enumerate(picks):
+        pick.pixels[..., :3] = [(255, 0, 0), (0, 255, 0), (0, 0, 255)][i % 3]
+    rng = np.random.default_rng(seed)
+    scene = scenes.compose(rng, picks, picks[:1], 144)
+    assert scene.pixels.shape == (144, 144, 3) and scene.pixels.dtype == np.uint8
+    sizes = []
+    for i, drawing in enumerate(scene.drawings):
+        mask = (scene.owners == i).astype(np.uint8)
+        inner = cv2.erode(mask, np.ones((5, 5), np.uint8)) > 0
+        channel = int(drawing.pixels[0, 0, :3].argmax())
+        colours = cv2.GaussianBlur(scene.pixels, (0, 0), 1)[inner]
+        assert (colours.argmax(1) == channel).mean() > 0.97
+        sizes.append(mask.sum())
+    smallest = scenes.MIN_SIZE**2 * np.exp(-0.1) * scenes.MIN_INSIDE * scenes.MIN_VISIBLE
+    assert min(sizes, default=smallest) > 0.95 * smallest
+    assert set(np.unique(scene.owners)) <= {-2, -1, *range(len(scene.drawings))}
 
 
-# ---- shapes and rendering
+def test_drawings_must_have_an_alpha_channel(tmp_path, drawings):
+    index = json.loads((drawings / 'index.json').read_text())
+    (tmp_path / 'round').mkdir()
+    cv2.imwrite(str(tmp_path / 'round' / 'red-circle.png'), np.zeros((9, 9, 3), np.uint8))
+    (tmp_path / 'index.json').write_text(json.dumps(index))
+    with pytest.raises(ValueError, match='red-circle.png is no picture with an alpha channel'):
+        scenes.load_drawings(tmp_path)
 
 
-def squashed_mask(name: str, turn: float, flip: int, side: int = 48) -> np.ndarray:
-    """A shape turned, then stretched to fill a square, as a bool mask."""
-    outline = affinity.rotate(affinity.scale(shapes.unit_shape(name), flip, 1), turn)
-    x1, y1, x2, y2 = outline.bounds
-    mask = np.zeros((side, side), np.uint8)
-    rings = [
-        (np.array(r.coords) - (x1, y1)) / (x2 - x1, y2 - y1)
-        for r in (outline.exterior, *outline.interiors)
-    ]
-    cv2.fillPoly(mask, [np.round(r * side - 0.5).astype(np.int32) for r in rings], 1)
-    return mask.astype(bool)
-
-
-def test_no_two_shapes_look_alike():
-    views = {}
-    for name in shapes.SHAPES:
-        turn = min(shapes.TURNS.get(name, shapes.MAX_TURN), shapes.MAX_TURN)
-        views[name] = [squashed_mask(name, t, flip) for t in (-turn, 0, turn) for flip in (1, -1)]
-    for one, other in itertools.combinations(shapes.SHAPES, 2):
-        iou = max((a & b).sum() / (a | b).sum() for a in views[one] for b in views[other])
-        assert iou < 0.85, f'{one} and {other} look alike: IoU {iou:.2f}'
-
-
-@settings(max_examples=15, deadline=None)
-@given(st.integers(0, 2**32), st.integers(64, 224))
-def test_polygons_are_what_is_seen(seed, size):
-    names = concepts.all_concepts()
-    layout = render.sample_layout(np.random.default_rng(seed), names, np.ones(len(names)), size)
-    ids = render.visible_ids(layout)
-    frame = np.zeros_like(ids)
-    for i, obj in enumerate(layout.objects):
-        rings = render.polygon_rings(obj.visible)
-        assert rings and all(len(r) >= 6 for r in rings)
-        assert obj.visible.area >= render.MIN_VISIBLE * obj.outline.area
-        mask = mask_utils.decode(
-            mask_utils.merge(mask_utils.frPyObjects(rings, size, size))
-        ).astype(bool)
-        drawn = ids == i + 1
-        # pycocotools rounds outlines to whole pixels: by up to half a pixel, all along them
-        assert (mask ^ drawn).sum() <= obj.visible.length / 2, (obj.concept, obj.size)
-        frame[mask] = i + 1
-    seen = (ids > 0) | (frame > 0)
-    assert (frame == ids)[seen].mean() > 0.9
-    image = render.paint_layout(layout, np.random.default_rng(seed))
-    assert image.shape == (size, size, 3) and image.dtype == np.uint8
-
-
-def test_colours_are_told_apart_in_the_pixels():
-    rng = np.random.default_rng(0)
-    means = {colour: [] for colour in concepts.COLOURS}
-    for colour, _ in itertools.product(means, range(20)):
-        canvas = render._background(rng, 64)
-        concept = concepts.Concept('', colour, 'circle')
-        render._paint(canvas, render._sample_object(rng, concept, np.array([32.0, 32.0]), 24))
-        means[colour].append(canvas[28:36, 28:36].mean((0, 1)))
-    centres = {colour: np.mean(values, 0) for colour, values in means.items()}
-    for colour, values in means.items():
-        for value in values:
-            assert min(centres, key=lambda c: np.linalg.norm(centres[c] - value)) == colour
+def test_held_out_designs_are_in_unseen_alone(painter):
+    for split in generate.SPLITS:
+        shown = [d.family for i in range(12) for d in painter.scene(split, i).drawings]
+        assert set(shown) == ({'tall'} if split == 'unseen' else {'round', 'wide'})
 
 
 # ---- the dataset
 
 
-def test_same_bytes_for_any_number_of_workers(dataset, category_file, tmp_path):
-    subprocess.run(
-        [
-            sys.executable,
-            TOOLS / 'generate.py',
-            '--out',
-            tmp_path / 'mini',
-            '--categories',
-            category_file,
-            '--workers',
-            '2',
-            *SIZES,
-        ],
-        check=True,
-        capture_output=True,
-    )
+def test_same_bytes_for_any_number_of_workers(dataset, drawings, tmp_path):
+    command = [sys.executable, TOOLS / 'generate.py', '--out', tmp_path / 'mini', '--workers', '2']
+    subprocess.run([*command, '--drawings', drawings, *SIZES], check=True, capture_output=True)
     assert_same_files(dataset, tmp_path / 'mini')
 
 
-def test_lvis_reads_it(dataset):
+def test_lvis_reads_it(dataset, painter):
     from lvis import LVIS
 
-    for split, count in (('train', 8), ('val', 3), ('test', 3)):
+    for split, count in (('train', 8), ('val', 3), ('test', 4), ('unseen', 3)):
         lvis = LVIS(str(dataset / 'annotations' / f'lvis_v1_{split}.json'))
         assert len(lvis.get_img_ids()) == count and lvis.get_cat_ids() == [1, 2, 3, 4, 5]
         for image in lvis.imgs.values():
@@ -237,116 +154,164 @@ def test_lvis_reads_it(dataset):
             assert cv2.imread(str(dataset / path)).shape == (image['height'], image['width'], 3)
         for annotation in lvis.anns.values():
             mask = lvis.ann_to_mask(annotation)
-            assert mask.sum() == pytest.approx(annotation['area'], rel=0.15)
+            assert mask.sum() == annotation['area'] > 0
             x, y, w, h = annotation['bbox']
-            points = np.concatenate([np.reshape(r, (-1, 2)) for r in annotation['segmentation']])
-            np.testing.assert_allclose(
-                [*points.min(0), *points.max(0)], [x, y, x + w, y + h], atol=0.011
-            )
+            rows, columns = mask.any(1).nonzero()[0], mask.any(0).nonzero()[0]
+            assert (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) == (x, y, x + w, y + h)
 
 
 def test_splits_share_no_image(dataset):
-    seen = [
-        {i['coco_url'] for i in annotation_file(dataset, s)['images']}
-        for s in ('train', 'val', 'test')
-    ]
-    assert len(set.union(*seen)) == 14 == len(list(dataset.rglob('*.jpg')))
+    seen = [{i['coco_url'] for i in annotation_file(dataset, s)['images']} for s in generate.SPLITS]
+    assert len(set.union(*seen)) == 18 == len(list(dataset.rglob('*.jpg')))
 
 
-def test_novel_objects_are_in_the_training_images_but_not_in_the_annotations(dataset):
-    world = json.loads((dataset / 'world.json').read_text())
-    train = annotation_file(dataset, 'train')
-    novel = {c['id'] for c in train['categories'] if c['frequency'] == 'r'}
-    assert len(train['categories']) == 5 and novel == {4, 5}
-    assert not novel & {a['category_id'] for a in train['annotations']}
-    assert not any(novel & set(i['neg_category_ids']) for i in train['images'])
-    drawn = [
-        o.concept.name for i in range(8) for o in generate.scene_layout(world, 'train', i).objects
-    ]
-    assert {'red heart', 'blue circle'} <= set(drawn)
-    assert len(train['annotations']) == sum(n not in ('red heart', 'blue circle') for n in drawn)
+def test_novel_objects_are_in_the_training_images_and_nowhere_else(dataset, painter):
+    content = annotation_file(dataset, 'train')
+    novel = {c['id'] for c in content['categories'] if c['frequency'] == 'r'}
+    assert len(content['categories']) == 5 and novel == {4, 5}
+    assert not novel & {a['category_id'] for a in content['annotations']}
+    assert not any(novel & set(i['neg_category_ids']) for i in content['images'])
+    drawn = [d.category for i in range(8) for d in painter.scene('train', i).drawings]
+    assert set(drawn) >= NOVEL
+    assert len(content['annotations']) == sum(name not in NOVEL for name in drawn)
+    for path in (dataset / 'semantic' / 'train2017').iterdir():
+        assert not np.isin(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), (3, 4)).any()
 
 
-def test_novel_objects_are_half_as_frequent_as_base_ones_in_training(category_file):
-    world = generate.make_world(0, concepts.load_categories(category_file), 400, 1, 1, 128)
-    drawn = [
-        o.concept.name for i in range(400) for o in generate.scene_layout(world, 'train', i).objects
-    ]
-    base = np.mean([drawn.count(n) for n in ('red circle', 'blue ring', 'green cup')])
-    novel = np.mean([drawn.count(n) for n in ('red heart', 'blue circle')])
-    assert 0.35 < novel / base < 0.65
-    assert 0.35 < drawn.count('blue ring') / drawn.count('red circle') < 0.65
-
-
-@pytest.mark.parametrize('split', ['val', 'test'])
-def test_evaluation_splits_are_annotated_exhaustively(dataset, split):
-    world = json.loads((dataset / 'world.json').read_text())
+@pytest.mark.parametrize('split', ['val', 'test', 'unseen'])
+def test_evaluation_splits_are_annotated_exhaustively(dataset, painter, split):
     content = annotation_file(dataset, split)
+    names = {c['name']: c['id'] for c in content['categories']}
     for index, image in enumerate(content['images']):
-        present = sorted(
-            a['category_id'] for a in content['annotations'] if a['image_id'] == image['id']
-        )
-        objects = generate.scene_layout(world, split, index).objects
-        names = {c['name']: c['id'] for c in content['categories']}
-        assert present == sorted(names[o.concept.name] for o in objects)
-        assert image['neg_category_ids'] == sorted(set(names.values()) - set(present))
+        mine = [a['category_id'] for a in content['annotations'] if a['image_id'] == image['id']]
+        scene = painter.scene(split, index)
+        assert mine == [names[d.category] for d in scene.drawings]
+        assert image['neg_category_ids'] == sorted(set(names.values()) - set(mine))
         assert image['not_exhaustive_category_ids'] == []
 
 
-def test_finished_dataset_is_left_alone_and_another_refused(dataset, category_file, capsys):
+def test_label_maps_are_the_masks(dataset):
+    from lvis import LVIS
+
+    classes = json.loads((dataset / 'semantic_classes.json').read_text())
+    assert classes == [c['name'] for c in CATEGORIES] + list(scenes.STUFF)
+    lvis = LVIS(str(dataset / 'annotations' / 'lvis_v1_test.json'))
+    for image_id in lvis.get_img_ids():
+        path = dataset / 'semantic' / 'val2017' / f'{image_id:012d}.png'
+        labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        assert labels.dtype == np.uint16
+        objects = np.zeros(labels.shape, bool)
+        for annotation in lvis.load_anns(lvis.get_ann_ids(img_ids=[image_id])):
+            mask = lvis.ann_to_mask(annotation).astype(bool)
+            assert (labels[mask] == annotation['category_id'] - 1).all()
+            objects |= mask
+        rest = labels[~objects]
+        assert ((rest >= 5) & (rest < 13) | (rest == scenes.UNNAMED)).all()
+
+
+def test_every_category_is_tested_about_equally_often(painter):
+    drawn = [d.category for i in range(100) for d in painter.picks('val', i)[1]]
+    counts = [drawn.count(c['name']) for c in CATEGORIES]
+    assert max(counts) < 1.35 * min(counts)
+    drawn = [d.category for i in range(400) for d in painter.picks('train', i)[1]]
+    assert 0.4 < drawn.count('blue ring') / drawn.count('red circle') < 0.6
+
+
+def test_cocos_words():
+    """Several of LVIS's categories are one of COCO's, and some are none."""
+    names = {3: 'cab_(taxi)', 7: 'car_(automobile)', 8: 'owl', 9: 'saxophone'}
+    content = {
+        'info': {},
+        'licenses': [],
+        'images': [
+            {'id': 1, 'width': 9, 'height': 8, 'coco_url': 'http://images.cocodataset.org/a/b.jpg'}
+        ],
+        'annotations': [{'id': i, 'category_id': i} for i in names],
+        'categories': [{'id': i, 'name': name} for i, name in names.items()],
+    }
+    coco = generate.with_coco_words(content)
+    assert coco['categories'] == [{'id': 3, 'name': 'car'}, {'id': 16, 'name': 'bird'}]
+    assert [(a['id'], a['category_id']) for a in coco['annotations']] == [(3, 3), (7, 3), (8, 16)]
+    assert coco['images'] == [{'file_name': 'a/b.jpg', 'id': 1, 'width': 9, 'height': 8}]
+
+
+def test_cocos_words_are_of_drawn_categories():
+    drawn = {c['name'] for c in json.loads((TOOLS / 'drawings.json').read_text())['categories']}
+    words = json.loads(generate.COCO_WORDS.read_text())
+    named = [name for _, *names in words.values() for name in names]
+    assert len(set(named)) == len(named) and set(named) <= drawn
+
+
+def test_finished_dataset_is_left_alone_and_another_refused(dataset, drawings, capsys, tmp_path):
     before = {p: p.stat().st_mtime_ns for p in dataset.rglob('*')}
-    common = ['--out', str(dataset), '--categories', str(category_file), '--workers', '1', *SIZES]
+    common = ['--out', str(dataset), '--drawings', str(drawings), '--workers', '1', *SIZES]
     generate.main(common)
     assert 'already there' in capsys.readouterr().out
-    with pytest.raises(SystemExit, match='seed was 0 and is now 5.*Delete the folder'):
+    with pytest.raises(SystemExit, match=r'\(seed differ\). Delete the folder'):
         generate.main([*common, '--seed', '5'])
-    with pytest.raises(SystemExit, match='categories differ'):
-        generate.main(['--out', str(dataset), *SIZES])
+    wanted = tmp_path / 'c.json'
+    wanted.write_text('["red circle", "red heart"]')
+    with pytest.raises(SystemExit, match=r'\(categories differ\)'):
+        generate.main([*common, '--categories', str(wanted)])
     assert before == {p: p.stat().st_mtime_ns for p in dataset.rglob('*')}
 
 
-def test_foreign_folder_is_refused(tmp_path):
+def test_foreign_folder_is_refused(tmp_path, drawings):
     (tmp_path / 'thesis.txt').write_text('precious')
-    with pytest.raises(SystemExit, match='is not empty and holds no mini world'):
-        generate.main(['--out', str(tmp_path), *SIZES])
-    assert files_of(tmp_path) == ['thesis.txt']
+    with pytest.raises(SystemExit, match='is not empty, and is not this dataset'):
+        generate.main(['--out', str(tmp_path), '--drawings', str(drawings), *SIZES])
+    assert [p.name for p in tmp_path.iterdir()] == ['thesis.txt']
 
 
 @pytest.mark.parametrize(
     'arguments, message',
     [
-        (['--image-size', '40'], '--image-size must be at least 52'),
+        (['--image-size', '40'], '--image-size must be at least 60'),
         (['--val', '0'], '--val must be at least 1'),
         (['--seed', '-1'], '--seed must not be negative'),
         (['--categories', 'nowhere.json'], 'nowhere.json'),
+        (['--drawings', 'nowhere'], 'nowhere'),
     ],
 )
-def test_bad_arguments_are_refused(tmp_path, arguments, message):
+def test_bad_arguments_are_refused(tmp_path, drawings, arguments, message):
     with pytest.raises(SystemExit, match=message):
-        generate.main(['--out', str(tmp_path / 'out'), *arguments])
+        generate.main(
+            ['--out', str(tmp_path / 'out'), '--drawings', str(drawings), *SIZES, *arguments]
+        )
 
 
-def test_resumes_after_a_kill(dataset, category_file, tmp_path):
+def test_a_killed_run_ends_as_any_other(dataset, drawings, tmp_path):
     out = tmp_path / 'mini'
-    command = [
-        sys.executable,
-        str(TOOLS / 'generate.py'),
-        '--out',
-        str(out),
-        '--categories',
-        str(category_file),
-        '--workers',
-        '1',
-        *SIZES,
-    ]
+    arguments = ['--out', str(out), '--drawings', str(drawings), '--workers', '1', *SIZES]
+    command = [sys.executable, str(TOOLS / 'generate.py'), *arguments]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     while process.poll() is None and not list(out.glob('train2017/*.jpg')):
         time.sleep(0.002)
     process.kill()
     process.wait()
-    kept = {p: p.stat().st_mtime_ns for p in out.rglob('*.jpg')}
-    assert kept
+    assert not json.loads((out / 'world.json').read_text())['finished']
     (out / 'train2017' / '.000000000008.jpg.part').write_bytes(b'half an ima')
-    generate.main(command[2:])
-    assert all(p.stat().st_mtime_ns == t for p, t in kept.items())
+    generate.main(arguments)
     assert_same_files(dataset, out)
+
+
+def test_traits(dataset, drawings, painter):
+    """Harder worlds: the same things, paler, and half of the novel categories larger than all."""
+    world = json.loads((dataset / 'world.json').read_text())
+    pale = generate.Painter({**world, 'poor_camera': True}, drawings)
+    large = generate.Painter({**world, 'large_novel': True}, drawings)
+    assert large.large == {'red heart'}
+    sides = {True: [], False: []}
+    for i in range(8):
+        plain, seen = painter.scene('train', i), pale.scene('train', i)
+        assert (plain.owners == seen.owners).all()
+        assert seen.pixels.std() < 0.75 * plain.pixels.std()
+        scene = large.scene('train', i)
+        for k, drawing in enumerate(scene.drawings):
+            y, x = np.nonzero(scene.owners == k)
+            sides[drawing.category == 'red heart'].append(max(np.ptp(y), np.ptp(x)) + 1)
+    least, most = np.array(scenes.LARGE_PART) * 128
+    # stretched, turned, and cut by the border
+    assert min(sides[True]) > 0.7 * least > 0.7 * max(sides[False])
+    assert max(sides[True]) < 1.25 * most
+    assert (pale.scene('train', 0).pixels == pale.scene('train', 0).pixels).all()

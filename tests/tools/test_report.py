@@ -13,44 +13,32 @@ import torch
 from mmdet.evaluation import LVISMetric
 from mmengine.logging import MMLogger
 from pycocotools import mask as mask_api
+from tiny_drawings import CATEGORIES, make_drawings
 
-CATEGORIES = [
-    {'name': 'red circle', 'frequency': 'f'},
-    {'name': 'blue ring', 'frequency': 'c'},
-    {'name': 'green cup', 'frequency': 'f'},
-    {'name': 'red heart', 'frequency': 'r'},
-    {'name': 'blue circle', 'frequency': 'r'},
-]
+SIZES = ['--train', '1', '--val', '1', '--test', '12', '--unseen', '4', '--image-size', '128']
 
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A world whose test split shows every category."""
+    """A world whose test splits show every category."""
     root = tmp_path_factory.mktemp('report')
-    categories = root / 'categories.json'
-    categories.write_text(json.dumps(CATEGORIES))
-    sizes = ['--train', '1', '--val', '1', '--test', '12', '--image-size', '128', '--workers', '1']
-    generate.main(['--out', str(root / 'data'), '--categories', str(categories), *sizes])
+    drawings = make_drawings(root / 'drawings')
+    arguments = ['--out', str(root / 'data'), '--drawings', str(drawings), '--workers', '1']
+    generate.main([*arguments, *SIZES])
     return root / 'data'
 
 
 @pytest.fixture(scope='module')
 def annotations(data: Path) -> dict:
-    content = json.loads((data / 'annotations' / 'lvis_v1_test.json').read_text())
+    content = json.loads((data / 'annotations' / 'lvis_v1_test_and_unseen.json').read_text())
     assert {a['category_id'] for a in content['annotations']} == {1, 2, 3, 4, 5}
     return content
 
 
 def perfect(annotations: dict) -> list[dict]:
     """The annotations as a result file has them."""
-    sizes = {i['id']: (i['height'], i['width']) for i in annotations['images']}
-    rows = []
-    for annotation in annotations['annotations']:
-        rles = mask_api.frPyObjects(annotation['segmentation'], *sizes[annotation['image_id']])
-        rle = mask_api.merge(rles)
-        row = {key: annotation[key] for key in ('image_id', 'category_id', 'bbox')}
-        rows.append(row | dict(score=0.9, segmentation=rle | dict(counts=rle['counts'].decode())))
-    return rows
+    keys = ('image_id', 'category_id', 'bbox', 'segmentation')
+    return [{k: a[k] for k in keys} | dict(score=0.9) for a in annotations['annotations']]
 
 
 def write(folder: Path, rows: list[dict]) -> Path:
@@ -64,10 +52,22 @@ def write(folder: Path, rows: list[dict]) -> Path:
 
 def test_perfect_results(data, annotations, tmp_path):
     rows = report.evaluate_method(data, write(tmp_path, perfect(annotations)))
-    for iou_type in ('bbox', 'segm'):
-        for metric in ('AP', 'AP50'):
-            assert set(rows[iou_type][metric]) == set(report.GROUPS)
-            assert list(rows[iou_type][metric].values()) == pytest.approx([100] * 7)
+    assert list(rows) == ['seen designs', 'unseen designs']
+    for row in rows.values():
+        for iou_type in ('bbox', 'segm'):
+            for metric in ('AP', 'AP50'):
+                assert set(row[iou_type][metric]) == set(report.GROUPS)
+                assert list(row[iou_type][metric].values()) == pytest.approx([100] * 5)
+
+
+def test_each_test_set_has_its_own_figures(data, annotations, tmp_path):
+    """Objects of the first images alone are found, and these are all of the seen designs'."""
+    seen = {image['id'] for image in annotations['images'][:12]}
+    rows = [row for row in perfect(annotations) if row['image_id'] in seen]
+    rows.append(perfect(annotations)[-1] | dict(bbox=[0, 0, 1, 1]))
+    found = report.evaluate_method(data, write(tmp_path, rows))
+    assert found['seen designs']['bbox']['AP']['all'] == pytest.approx(100)
+    assert found['unseen designs']['bbox']['AP']['all'] == 0
 
 
 def test_wrong_labels(data, annotations, tmp_path):
@@ -75,10 +75,12 @@ def test_wrong_labels(data, annotations, tmp_path):
     for row in wrong:
         row['category_id'] = row['category_id'] % 5 + 1
     rows = report.evaluate_method(data, write(tmp_path, wrong))
-    assert max(rows['bbox']['AP50'].values()) < 100  # where two share a place they may be right
-    nothing = [row | dict(bbox=[0, 0, 1, 1]) for row in wrong[:1]]
+    assert (
+        max(rows['seen designs']['bbox']['AP50'].values()) < 100
+    )  # where two share a place they may be right
+    nothing = [row | dict(bbox=[0, 0, 1, 1]) for row in (wrong[0], wrong[-1])]
     rows = report.evaluate_method(data, write(tmp_path, nothing))
-    assert list(rows['bbox']['AP'].values()) == [0] * 7
+    assert list(rows['seen designs']['bbox']['AP'].values()) == [0] * 5
 
 
 @pytest.mark.parametrize(
@@ -86,14 +88,14 @@ def test_wrong_labels(data, annotations, tmp_path):
     [
         ({1, 2, 3}, dict(base=100, novel=0, frequent=100, common=100, all=60)),
         ({2}, dict(base=100 / 3, frequent=0, common=100, novel=0, all=20)),
-        ({4}, {'base': 0, 'novel': 50, 'unseen words': 100, 'unseen combinations': 0}),
-        ({5}, {'base': 0, 'novel': 50, 'unseen words': 0, 'unseen combinations': 100}),
+        ({4}, dict(base=0, novel=50, frequent=0, common=0, all=20)),
     ],
 )
 def test_groups(data, annotations, tmp_path, right, expected):
     """A category counts as much as another, however many objects it has."""
     rows = [row for row in perfect(annotations) if row['category_id'] in right]
-    ap = report.evaluate_method(data, write(tmp_path, rows))['bbox']['AP']
+    found = report.evaluate_method(data, write(tmp_path, rows))
+    ap = found['seen designs']['bbox']['AP']
     assert {group: ap[group] for group in expected} == pytest.approx(expected)
 
 
@@ -108,7 +110,7 @@ def test_agrees_with_mmdet(data, annotations, tmp_path):
     metric.dataset_meta = dict(classes=[category['name'] for category in CATEGORIES])
     MMLogger.get_instance('report', log_level='ERROR')
     rows = perfect(annotations)
-    for image in annotations['images']:
+    for image in annotations['images'][:12]:
         mine = [row for row in rows if row['image_id'] == image['id']]
         boxes = np.array([row['bbox'] for row in mine]).reshape(-1, 4)
         boxes = boxes + rng.normal(0, 2, boxes.shape)
@@ -125,9 +127,13 @@ def test_agrees_with_mmdet(data, annotations, tmp_path):
         metric.process(
             {}, [dict(img_id=image['id'], ori_shape=(128, 128), pred_instances=predicted)]
         )
-    expected = metric.evaluate(len(annotations['images']))
+    expected = metric.evaluate(12)
 
-    found = report.evaluate_method(data, tmp_path)
+    ann_file = data / 'annotations' / 'lvis_v1_test.json'
+    found = {
+        iou_type: report.evaluate(ann_file, tmp_path / f'results.{iou_type}.json', iou_type)
+        for iou_type in ('bbox', 'segm')
+    }
     names = {'AP': 'all', 'APr': 'novel', 'APc': 'common', 'APf': 'frequent'}
     for iou_type in ('bbox', 'segm'):
         for name, group in names.items():
@@ -147,20 +153,21 @@ def test_a_group_without_categories_is_no_number(data, annotations, tmp_path):
     folder = write(tmp_path, perfect(annotations))
     ap = report.evaluate(file, folder / 'results.bbox.json', 'bbox')['AP']
     assert ap['all'] == ap['base'] == ap['frequent'] == pytest.approx(100)
-    assert all(math.isnan(ap[group]) for group in ('novel', 'common', 'unseen words'))
+    assert all(math.isnan(ap[group]) for group in ('novel', 'common'))
 
 
 def row(base: float, novel: float) -> dict:
     groups = dict.fromkeys(report.GROUPS, base) | {'novel': novel}
-    return {t: {'AP': groups, 'AP50': groups} for t in ('bbox', 'segm')}
+    types = {t: {'AP': groups, 'AP50': groups} for t in ('bbox', 'segm')}
+    return dict.fromkeys(report.TEST_SETS, types)
 
 
 def test_tables(tmp_path):
     rows = {'ViLD-text': row(77.94, 18.06), 'ViLD': row(76.7, 42.1)}
     lines = report.demo_table(rows).splitlines()
-    assert lines[0].startswith('| method | box AP | box APr | box APc | box APf | mask AP ')
+    assert lines[0].startswith('| seen designs | box AP | box APr | box APc | box APf | mask AP ')
     assert lines[2] == '| ViLD-text | 77.9 | 18.1 | 77.9 | 77.9 | 77.9 | 18.1 | 77.9 | 77.9 |'
-    assert len({line.count('|') for line in lines}) == 1
+    assert {line.count('|') for line in lines if line} == {10} and len(lines) == 9
     report.save(rows, tmp_path / 'new' / 'results.json')
     assert json.loads((tmp_path / 'new' / 'results.json').read_text()) == rows
 
@@ -168,7 +175,7 @@ def test_tables(tmp_path):
 def test_full_tables():
     tables = report.full_tables([{'ViLD': row(70, 40)}, {'ViLD': row(72, 44)}])
     lines = tables.splitlines()
-    assert lines[0] == 'Boxes, mean ± standard deviation over 2 seeds:'
+    assert lines[0] == 'Seen designs, boxes, mean ± standard deviation over 2 seeds:'
     cells = [cell.strip() for cell in lines[4].strip('|').split('|')]
     assert cells[:5] == ['ViLD', '71.0 ± 1.4', '71.0 ± 1.4', '42.0 ± 2.8', '42.0 ± 2.8']
-    assert any(line.startswith('Masks') for line in lines)
+    assert sum('designs, masks' in line for line in lines) == 2

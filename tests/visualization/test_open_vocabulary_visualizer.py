@@ -9,9 +9,11 @@ import torch
 from mmcv.ops import batched_nms
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
-from mmengine.structures import InstanceData
+from mmengine.structures import InstanceData, PixelData
 
 from mmdet_vild.visualization import OpenVocabularyVisualizer, surest, word_color
+from mmdet_vild.visualization.open_vocabulary_visualizer import LINE, MIN_FONT
+from mmdet_vild.visualization.semantic_maps import label_color
 from mmdet_vild.vocabulary import TextEmbeddings
 
 pytestmark = pytest.mark.onedl
@@ -54,40 +56,35 @@ def draw(visualizer: Recorder, sample: DetDataSample, **options) -> np.ndarray:
     return visualizer.get_image()
 
 
-def test_novel_words_are_marked() -> None:
-    """By a star and by the colour of the box; labels in the order of the scores, best on top."""
-    visualizer = Recorder()
-    picture = draw(visualizer, found(), draw_gt=False)
-    assert picture.shape == (SIZE, SIZE, 3) and visualizer.instance_name == 'recorder'
-    assert visualizer.texts == ['cat 81.2', r'★ a \$5 bill for \$1 90.0']
-    assert np.abs(picture[130, 20].astype(int) - word_color(0, False)).max() < 30
-    assert np.abs(picture[130, 90].astype(int) - word_color(1, True)).max() < 30
-    assert not np.array_equal(picture[110, 30], [128] * 3) and (picture[135, 30] == 128).all()
-
-
-def test_detector_says_what_is_novel() -> None:
-    """'puss / cat' is the base category cat; a text-embedding file says itself what is novel."""
-    visualizer = Recorder()
-    novel = torch.tensor([False, True, True])
-    picture = draw(visualizer, found(label_names=['puss', 'dog', 'x'], novel=novel), draw_gt=False)
-    assert visualizer.texts == ['puss 81.2', '★ dog 90.0']
-    assert np.abs(picture[130, 20].astype(int) - word_color(0, False)).max() < 30
-    assert np.abs(picture[130, 90].astype(int) - word_color(1, True)).max() < 30
+BILL = r'a \$5 bill for \$1'
 
 
 @pytest.mark.parametrize(
-    'meta, words, expected',
+    ('meta', 'fields', 'expected'),
     [
+        (META, {}, ['cat 81.2', f'★ {BILL} 90.0']),
+        # 'puss / cat' is the base category cat; a text-embedding file says itself what is novel.
+        (
+            META,
+            dict(label_names=['puss', 'dog', 'x'], novel=torch.tensor([False, True, True])),
+            ['puss 81.2', '★ dog 90.0'],
+        ),
         # Words that a user asks for: those not known from the training are novel.
-        (META, ['dog', 'toy elephant', 'x'], ['dog 81.2', '★ toy elephant 90.0']),
+        (META, dict(label_names=['dog', 'toy elephant', 'x']), ['dog 81.2', '★ toy elephant 90.0']),
         # Nothing says what is novel: as mmdet.
-        (dict(classes=CLASSES), None, ['cat 81.2', r'a \$5 bill for \$1 90.0']),
+        (dict(classes=CLASSES), {}, ['cat 81.2', f'{BILL} 90.0']),
     ],
 )
-def test_words(meta: dict, words: list[str] | None, expected: list[str]) -> None:
+def test_novel_words_are_marked(meta: dict, fields: dict, expected: list[str]) -> None:
+    """By a star and by the colour of the box; labels in the order of the scores, best on top."""
     visualizer = Recorder(meta)
-    draw(visualizer, found(**({} if words is None else dict(label_names=words))), draw_gt=False)
+    picture = draw(visualizer, found(**fields), draw_gt=False)
+    assert picture.shape == (SIZE, SIZE, 3) and visualizer.instance_name == 'recorder'
     assert visualizer.texts == expected
+    if 'base_classes' in meta:
+        assert np.abs(picture[130, 20].astype(int) - word_color(0, False)).max() < 30
+        assert np.abs(picture[130, 90].astype(int) - word_color(1, True)).max() < 30
+    assert not np.array_equal(picture[110, 30], [128] * 3) and (picture[135, 30] == 128).all()
 
 
 def test_one_of_detections_that_overlap() -> None:
@@ -179,6 +176,17 @@ def test_small_pictures_are_enlarged_in_files(tmp_path: Path) -> None:
     assert draw(Recorder(min_size=0), sample, out_file=str(file)).shape == (SIZE, 2 * SIZE, 3)
 
 
+@pytest.mark.parametrize('scale', [1.0, 2.0])
+def test_letters_of_another_size(scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    visualizer, points = Recorder(font_scale=scale), []
+    monkeypatch.setattr(
+        visualizer, 'draw_texts', lambda *args, font_sizes, **rest: points.append(font_sizes)
+    )
+    draw(visualizer, found(), draw_gt=False)
+    pixels = np.array(points) * visualizer.dpi / 72
+    np.testing.assert_allclose(pixels, [13 * scale] * 2, rtol=1e-3)
+
+
 @pytest.fixture
 def text(tmp_path: Path) -> TextEmbeddings:
     rng = np.random.default_rng(0)
@@ -268,3 +276,54 @@ def test_regions_of_another_teacher(text: TextEmbeddings, tmp_path: Path) -> Non
     visualizer = Recorder(text_embeddings=str(tmp_path / 'text.npz'))
     with pytest.raises(ValueError, match='come from the teacher other@1, but .* by teacher@0'):
         draw(visualizer, training_sample(text, 'other@1'))
+
+
+def test_a_map_of_labels_has_a_legend():
+    """Of the words in it, the largest first, with their shares; novel ones are marked."""
+    seg_map = torch.full((1, SIZE, SIZE), 255)
+    seg_map[:, : SIZE // 2] = 2
+    seg_map[:, SIZE // 2 :, : SIZE // 2] = 1
+    sample = DetDataSample(pred_sem_seg=PixelData(sem_seg=seg_map))
+    visualizer = Recorder(min_size=0)
+    drawn = draw(visualizer, sample, draw_gt=False)
+    assert visualizer.texts == ['dog', '★ ' + BILL, 'dog 66.7%', f'★ {BILL} 33.3%']
+    height, width, _ = drawn.shape
+    assert height == SIZE and width > SIZE
+    assert (drawn[150, 190] == 128).all() and (drawn[10, 10] != 128).any()
+    for label, row in ((2, 0), (1, 1)):
+        top = int(MIN_FONT * (0.5 + LINE * row)) + 3
+        assert (drawn[top, SIZE + MIN_FONT + 3] == label_color(label)).all()
+
+
+def test_own_words_and_the_ignored_label_of_a_map():
+    seg_map = torch.tensor([[[0, 65535], [1, 1]]]).repeat_interleave(SIZE // 2, 1)
+    seg_map = seg_map.repeat_interleave(SIZE // 2, 2)
+    meta = dict(label_names=['dog', 'zebra'], ignore_index=65535)
+    sample = DetDataSample(gt_sem_seg=PixelData(metainfo=meta, sem_seg=seg_map))
+    visualizer = Recorder(min_size=0)
+    draw(visualizer, sample)
+    assert visualizer.texts[-2:] == ['★ zebra 66.7%', 'dog 33.3%']
+
+
+def test_a_map_of_more_words_than_fit_says_so():
+    seg_map = torch.arange(100).reshape(1, 10, 10).repeat_interleave(20, 1).repeat_interleave(20, 2)
+    visualizer = Recorder(dict(classes=[f'word {i}' for i in range(100)]), min_size=0)
+    drawn = draw(visualizer, DetDataSample(pred_sem_seg=PixelData(sem_seg=seg_map)))
+    assert len(drawn) == SIZE and visualizer.texts[-1].startswith('and 9')
+    listed = [text for text in visualizer.texts if text.endswith('%')]
+    assert visualizer.texts[-1] == f'and {100 - len(listed)} more'
+
+
+def test_a_small_picture_is_enlarged_with_its_map(tmp_path):
+    seg_map = torch.tensor([[[0, 0, 2], [1, 1, 2]]]).repeat_interleave(20, 1)
+    seg_map = seg_map.repeat_interleave(20, 2)
+    sample = DetDataSample(pred_sem_seg=PixelData(sem_seg=seg_map))
+    image = np.full((40, 60, 3), 128, np.uint8)
+    out = str(tmp_path / 'a.png')
+    visualizer = Recorder(min_size=240)
+    visualizer.add_datasample('any', image, sample, draw_gt=False, out_file=out)
+    drawn = cv2.imread(out)[..., ::-1]
+    assert drawn.shape[0] == 160 and drawn.shape[1] > 240
+    expected = np.round(128 + 0.55 * (np.array(label_color(2)) - 128.0))
+    assert (drawn[3, 236] == expected).all()
+    assert sample.pred_sem_seg.sem_seg.shape == (1, 40, 60)

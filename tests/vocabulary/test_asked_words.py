@@ -5,7 +5,7 @@ import re
 import pytest
 from mmdet.evaluation import get_classes
 
-from mmdet_vild.vocabulary import load_categories, parse_words
+from mmdet_vild.vocabulary import parse_words
 
 
 @pytest.mark.parametrize(
@@ -13,7 +13,6 @@ from mmdet_vild.vocabulary import load_categories, parse_words
     [
         ('toy elephant . striped mug . cat', [['toy elephant'], ['striped mug'], ['cat']]),
         ('bench . car .', [['bench'], ['car']]),  # as mmdet's image demo has it
-        ('cat', [['cat']]),
         ('sofa / couch .  big   cat', [['sofa', 'couch'], ['big cat']]),
         ('3.5 mm jack . cutting/chopping board', [['3.5 mm jack'], ['cutting/chopping board']]),
         (
@@ -44,13 +43,10 @@ def test_class_names_of_mmdet(name):
     ('text', 'error', 'message'),
     [
         ('', ValueError, 'there is no word'),
-        (' . ', ValueError, 'there is no word'),
         ([], ValueError, 'there is no word'),
         ('cat . . dog', ValueError, 'word 2 of 3 is empty'),
         (['cat', '\u200b'], ValueError, 'word 2 of 2 is empty'),
-        (['cat', 'd\0g'], ValueError, r"word 2 of 2 has 'd\\x00g' with a control character"),
         (['cat', '\x1b[31mdog'], ValueError, r"word 2 of 2 has '\\x1b\[31mdog' with a control"),
-        (['\x07'], ValueError, 'word 1 of 1 has'),
         (['\t \n'], ValueError, 'word 1 of 1 is empty'),
         (['cat / \ud800k'], ValueError, r"word 1 of 1 has '\\ud800k' with a control character"),
         ('sofa /  . cat', ValueError, 'word 1 of 2 is empty, or has an empty synonym'),
@@ -74,9 +70,3 @@ def test_one_word_or_several(text):
     with pytest.raises(ValueError, match=re.escape(f'{message} as [[{text!r}]] where it is one')):
         parse_words(f'mug . {text} .\nbench')
     assert parse_words([text])[0]['name'] == text
-
-
-def test_a_file_of_words_has_the_same_synonyms(tmp_path):
-    (tmp_path / 'words.txt').write_text('sofa / couch\n\nSt. Bernard\n')
-    found = load_categories(str(tmp_path / 'words.txt'))
-    assert [c['synonyms'] for c in found] == [['sofa', 'couch'], ['St. Bernard']]

@@ -10,16 +10,8 @@ pytestmark = pytest.mark.onedl
 def test_the_prompt_ensemble_has_63_templates():
     assert len(set(VILD_TEMPLATES)) == 63
     assert all(template.count('{}') == 1 for template in VILD_TEMPLATES)
-    for known in (
-        'There is {article} {} in the scene.',
-        'a photo of {article} {} in the scene.',
-        'itap of my {}.',
-        'a photo of the hard to see {}.',
-        'a jpeg corrupted photo of {article} {}.',
-        'a black and white photo of the {}.',
-        'the embroidered {}.',
-        'a painting of a {}.',
-    ):
+    assert VILD_TEMPLATES[0] == 'There is {article} {} in the scene.'
+    for known in ('itap of my {}.', 'a photo of the hard to see {}.', 'a painting of a {}.'):
         assert known in VILD_TEMPLATES
 
 

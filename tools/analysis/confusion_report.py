@@ -24,6 +24,7 @@ from results_file import read_results
 from torch.utils.data import Dataset
 
 import mmdet_vild  # noqa: F401 - registers the datasets
+from mmdet_vild.options import CountOrZero, Fraction, check_option
 
 
 def build_dataset(config: Config) -> Dataset:
@@ -53,6 +54,8 @@ def write_report(args: argparse.Namespace) -> None:
         ValueError: The results are malformed or of another dataset, or the dataset or a picture
             is not fit.
     """
+    check_option(args.score_thr, Fraction, '--score-thr')
+    check_option(args.pairs, CountOrZero, '--pairs')
     register_all_modules()
     config = Config.fromfile(args.config)
     config.merge_from_dict(args.cfg_options)

@@ -43,17 +43,7 @@ IMAGE = (1333, 800)
 
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('--device', default='cpu')
-    parser.add_argument('--proposals', type=int, default=1000)
-    parser.add_argument('--categories', type=int, default=1203)
-    parser.add_argument('--max-per-img', type=int, default=300)
-    parser.add_argument('--rounds', type=int, default=5)
-    args = parser.parse_args(argv)
-    if min(args.proposals, args.categories, args.max_per_img, args.rounds) < 1:
-        parser.error('the sizes must be positive')
+    args = read_sizes(argv, __doc__, rounds=5)
     rows = []
     for scores_are, (spread, one_box) in INPUTS.items():
         boxes, scores = make(args, spread)
@@ -62,6 +52,22 @@ def main(argv: list[str] | None = None) -> None:
         for threshold in THRESHOLDS:
             rows.append((scores_are, threshold, *compare(args, boxes, scores, threshold)))
     print(report(args, rows))
+
+
+def read_sizes(argv: list[str] | None, doc: str, rounds: int) -> argparse.Namespace:
+    """The arguments of a benchmark of what comes after the network, whose help is ``doc``."""
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--proposals', type=int, default=1000)
+    parser.add_argument('--categories', type=int, default=1203)
+    parser.add_argument('--max-per-img', type=int, default=300)
+    parser.add_argument('--rounds', type=int, default=rounds)
+    args = parser.parse_args(argv)
+    if min(args.proposals, args.categories, args.max_per_img, args.rounds) < 1:
+        parser.error('the sizes must be positive')
+    return args
 
 
 def make(args: argparse.Namespace, spread: float) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ All models have the same ResNet-50 FPN with random weights, see the same random 
 RoIs an image and know 1203 categories; ViLD learns from 300 more regions an image. A step is data
 preprocessing, forward, losses, backward and the optimizer. In every round each model takes one
 step, so that a change in the machine's speed meets all of them; ratios are medians over the
-rounds. Memory is measured in a fresh process for each model. Prints Markdown.
+rounds. On a CPU memory is measured in a fresh process for each model. Prints Markdown.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import mmcv
@@ -55,7 +56,6 @@ MODELS_OF = {
     'ViLD, 4 convs': ('vild/vild_r50_fpn_20e_lvis-v1.py', 4),
     'ViLD-ensemble, 4 convs': ('vild/vild-ensemble_r50_fpn_20e_lvis-v1.py', 4),
 }
-BASELINE = 'Mask R-CNN'
 #: Which models are compared with the stock config, by the bbox head that they have.
 COMPARISONS = {
     '2fc': (
@@ -80,7 +80,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--rounds', type=int, default=20)
     parser.add_argument('--warm-up', type=int, default=3, help='rounds that do not count')
     parser.add_argument('--amp', action='store_true', help='mixed precision, on CUDA only')
+    parser.add_argument(
+        '--compile',
+        nargs='?',
+        const='inductor',
+        metavar='BACKEND',
+        help='torch.compile, as mmengine does for compile=True; FLOPs are not counted then',
+    )
     parser.add_argument('--heads', nargs='+', choices=COMPARISONS, default=list(COMPARISONS))
+    parser.add_argument('--models', nargs='+', choices=MODELS_OF, help='only these of them')
     parser.add_argument('--rois', type=int, default=512, help='sampled RoIs an image')
     parser.add_argument('--regions', type=int, default=300, help='distillation RoIs an image')
     # A subprocess that measures memory: which model, with which text-embedding file.
@@ -94,13 +102,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def random_text(path: str, count: int = CATEGORIES) -> str:
+def random_text(
+    path: str, count: int = CATEGORIES, width: int = EMBED_DIMS, teacher: str = TEACHER
+) -> str:
     """Write a text-embedding file of random words; returns its path."""
     TextEmbeddings(
-        np.random.default_rng(0).normal(size=(count, EMBED_DIMS)),
+        np.random.default_rng(0).normal(size=(count, width)),
         tuple(f'category {i}' for i in range(count)),
         np.arange(count) >= count - NOVEL,
-        TEACHER,
+        teacher,
     ).save(path)
     return path
 
@@ -180,6 +190,8 @@ def build(name: str, args: argparse.Namespace) -> tuple[nn.Module, OptimWrapper]
     # Random data teaches nothing: a small rate keeps the weights, and so the work, as they are.
     optimizer = dict(type='SGD', lr=1e-6, momentum=0.9, weight_decay=1e-4)
     wrapper = dict(type='AmpOptimWrapper' if args.amp else 'OptimWrapper', optimizer=optimizer)
+    if args.compile:
+        model.train_step = torch.compile(model.train_step, backend=args.compile)
     return model, build_optim_wrapper(model, wrapper)
 
 
@@ -234,12 +246,17 @@ def measure_memory(name: str, args: argparse.Namespace) -> int:
     return peak_memory(args.device) - before
 
 
-def memory_in_subprocess(name: str, args: argparse.Namespace) -> int:
-    """:func:`measure_memory` in a fresh process."""
+def memory_of(name: str, args: argparse.Namespace) -> int | None:
+    """:func:`measure_memory`, on a CPU in a fresh process; None where that would be compiled."""
+    if args.device.startswith('cuda'):
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(args.device)
+        return measure_memory(name, args)
+    if args.compile:
+        return None
     command = [sys.executable, __file__, '--memory-of', name, '--text', args.text]
     for option in ('device', 'batch_size', 'image_size', 'rois', 'regions'):
         command += [f'--{option.replace("_", "-")}', str(getattr(args, option))]
-    command += ['--amp'] if args.amp else []
     progress(f'memory of {name}')
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
@@ -257,7 +274,7 @@ def measure_steps(
     for round_ in range(args.warm_up + args.rounds):
         progress(f'round {round_ + 1} of {args.warm_up + args.rounds}')
         for name, (model, optim_wrapper) in models.items():
-            if not round_:
+            if not round_ and not args.compile:
                 with FlopCounterMode(display=False) as counter:
                     step(model, optim_wrapper, batch, args.device)
                 flops[name] = counter.get_total_flops()
@@ -269,23 +286,26 @@ def measure_steps(
 
 
 def table(
-    names: tuple[str, ...],
+    names: Sequence[str],
     seconds: dict[str, list[float]],
     flops: dict[str, int],
-    memory: dict[str, int],
+    memory: dict[str, int | None],
 ) -> str:
-    """A Markdown table of models over the stock config."""
+    """A Markdown table of models over the first; nothing where nothing was measured."""
     rows = [
         '| model | step (ms) | time ratio | range | memory (MiB) | memory ratio | FLOPs ratio |',
         '|---|---:|---:|---|---:|---:|---:|',
     ]
     for name in names:
-        ratios = [a / b for a, b in zip(seconds[name], seconds[BASELINE], strict=True)]
+        ratios = [a / b for a, b in zip(seconds[name], seconds[names[0]], strict=True)]
+        held = ('', '')
+        if memory[name]:
+            held = (f'{memory[name] / MIB:.0f}', f'{memory[name] / memory[names[0]]:.2f}')
+        work = f'{flops[name] / flops[names[0]]:.2f}' if flops else ''
         rows.append(
             f'| {name} | {1000 * statistics.median(seconds[name]):.0f} '
             f'| {statistics.median(ratios):.2f} | {min(ratios):.2f}-{max(ratios):.2f} '
-            f'| {memory[name] / MIB:.0f} | {memory[name] / memory[BASELINE]:.2f} '
-            f'| {flops[name] / flops[BASELINE]:.2f} |'
+            f'| {" | ".join(held)} | {work} |'
         )
     return '\n'.join(rows)
 
@@ -313,10 +333,14 @@ def main(argv: list[str] | None = None) -> None:
     if args.memory_of:
         print(json.dumps(measure_memory(args.memory_of, args)))
         return
-    names = list(dict.fromkeys(n for head in args.heads for n in COMPARISONS[head][1]))
+    tables = {
+        title: [name for name in compared if name in (args.models or compared)]
+        for title, compared in (COMPARISONS[head] for head in args.heads)
+    }
+    names = list(dict.fromkeys(sum(tables.values(), [])))
     with tempfile.TemporaryDirectory() as folder:
         args.text = random_text(os.path.join(folder, 'text.npz'))
-        memory = {name: memory_in_subprocess(name, args) for name in names}
+        memory = {name: memory_of(name, args) for name in names}
         seconds, flops = measure_steps(names, args)
     on_gpu = args.device.startswith('cuda')
     of_memory = 'max_memory_allocated' if on_gpu else 'growth of peak RSS'
@@ -324,12 +348,12 @@ def main(argv: list[str] | None = None) -> None:
     print(
         f'Setting: {args.batch_size} image(s) of {args.image_size}x{args.image_size} a step, '
         f'{args.rois} sampled and {args.regions} distillation RoIs an image, '
-        f'{"mixed precision" if args.amp else "float32"}; {args.rounds} rounds after '
-        f'{args.warm_up} of warm-up; time is {"wall-clock" if on_gpu else "CPU"} time, memory is '
-        f'{of_memory}'
+        f'{"mixed precision" if args.amp else "float32"}, '
+        f'{f"compiled by {args.compile}" if args.compile else "not compiled"}; {args.rounds} '
+        f'rounds after {args.warm_up} of warm-up; time is {"wall-clock" if on_gpu else "CPU"} '
+        f'time, memory is {of_memory}'
     )
-    for head in args.heads:
-        title, compared = COMPARISONS[head]
+    for title, compared in tables.items():
         print(f'\n### {title}\n\n{table(compared, seconds, flops, memory)}')
 
 

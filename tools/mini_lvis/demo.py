@@ -7,7 +7,6 @@ tests them and CLIP on cropped regions with its test tool, and shows AP and pict
 after an interruption: it goes on where it stopped.
 """
 
-import argparse
 import os
 import shlex
 import sys
@@ -20,33 +19,14 @@ from pictures import draw_pictures
 
 def main() -> None:
     """Parse the command line and run every step."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        '--seed', type=pipeline.seed, default=0, help='seed of the world and the trainings'
-    )
-    parser.add_argument(
-        '--categories',
-        type=pipeline.category_file,
-        default=pipeline.DEFAULT_CATEGORIES,
-        help='category list, see tools/mini_lvis/concepts.py (default: %(default)s)',
-    )
-    parser.add_argument('--data', type=Path, help='folder of the data (default: data/mini_lvis...)')
-    parser.add_argument('--work', type=Path, help='folder of the results (default: work_dirs/...)')
+    parser = pipeline.world_parser(__doc__)
     parser.add_argument(
         '--web', action='store_true', help='then show ViLD and some test pictures in a web page'
     )
     args = parser.parse_args()
 
-    name = pipeline.world_name(args.seed, args.categories)
-    world = pipeline.World(
-        args.seed,
-        args.categories,
-        args.data or Path('data') / name,
-        args.work or Path('work_dirs') / name,
-    )
-    print('About 16 minutes on two CPU cores; run it again if it is interrupted.', flush=True)
+    world = pipeline.World.from_args(args)
+    print('About 19 minutes on two CPU cores; run it again if it is interrupted.', flush=True)
     pictures = show(world, run(world))
     world.steps.print_total()
     if args.web:

@@ -25,9 +25,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--seeds', type=pipeline.seed, nargs='+', default=SEEDS)
-    parser.add_argument(
-        '--categories', type=pipeline.category_file, default=pipeline.DEFAULT_CATEGORIES
-    )
+    parser.add_argument('--categories', type=pipeline.category_file)
     parser.add_argument('--data', type=Path, default=Path('data'))
     parser.add_argument('--work', type=Path, default=Path('work_dirs'))
     parser.add_argument(
@@ -63,27 +61,27 @@ def run(world: pipeline.World) -> dict[str, dict]:
     tested = demo.run(world)
     for title, method in pipeline.TRAINED.items():
         if title not in tested:
-            world.train(method)
-            tested[title] = world.test(method)
+            alone = world.fork()  # so that another method need not be repeated with it
+            alone.train(method)
+            tested[title] = alone.test(method)
     order = [*pipeline.TRAINED, pipeline.CLIP_ON_CROPS]
     return {title: report.evaluate_method(world.data, tested[title]) for title in order}
 
 
-def default_page(seeds: list[int], categories: Path) -> Path | None:
+def default_page(seeds: list[int], categories: Path | None) -> Path | None:
     """The page of the documentation, which shows the default seeds and categories only."""
-    same = categories.read_bytes() == pipeline.DEFAULT_CATEGORIES.read_bytes()
-    return DOC if same and seeds == SEEDS else None
+    return DOC if categories is None and seeds == SEEDS else None
 
 
-def write_tables(doc: Path, tables: str, seeds: list[int]) -> None:
+def write_tables(doc: Path, tables: str, seeds: list[int], begin: str = BEGIN) -> None:
     """Put the tables between the two markers of the page, leaving the rest as it is."""
-    text = doc.read_text() if doc.exists() else f'{BEGIN}\n{END}\n'
-    if BEGIN not in text or END not in text:
-        raise SystemExit(f'{doc} has no lines "{BEGIN}" and "{END}" to put the tables between')
-    head, rest = text.split(BEGIN)
-    tail = rest.split(END)[1]
+    text = doc.read_text() if doc.exists() else f'{begin}\n{END}\n'
+    head, found, rest = text.partition(begin)
+    if not found or END not in rest:
+        raise SystemExit(f'{doc} has no lines "{begin}" and "{END}" to put the tables between')
+    tail = rest.split(END, 1)[1]
     seeds_text = ', '.join(map(str, seeds))
-    doc.write_text(f'{head}{BEGIN}\n\nSeeds {seeds_text}.\n\n{tables}\n\n{END}{tail}')
+    doc.write_text(f'{head}{begin}\n\nSeeds {seeds_text}.\n\n{tables}\n\n{END}{tail}')
 
 
 if __name__ == '__main__':

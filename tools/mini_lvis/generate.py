@@ -1,74 +1,191 @@
-"""Makes the mini world: a small detection dataset in LVIS v1 format, drawn from a category list.
+"""Makes the mini world: a small dataset in LVIS v1's format, of drawings of LVIS's own categories.
 
     python tools/mini_lvis/generate.py --out data/mini_lvis --seed 0
 
-Categories whose frequency is ``r`` are novel: they appear in the training images about half as
-often as a base category, but ``lvis_v1_train.json`` does not annotate them. The val and test images
-(both under ``val2017/``, as LVIS's are) show every category equally often and are annotated
-exhaustively; all absent categories are listed as negatives, so that every false positive counts.
+Categories whose frequency is ``r`` are novel: they are in the training images, but neither
+``lvis_v1_train.json`` nor the training label maps tell where. Val, test and unseen (in
+``val2017/``, as LVIS's are) show every category equally often and are annotated exhaustively; all
+absent categories are listed as negatives, so that every false positive counts. ``unseen`` shows
+designs that no other split has.
 
-The same arguments give the same bytes, whatever the number of workers. An interrupted run goes on
-where it stopped, a finished one does nothing.
+Further files: ``semantic/``, a 16-bit label map for each image; ``semantic_classes.json``, its
+names; ``annotations/coco_test.json``, the test images annotated with COCO's words in place of
+LVIS's.
+
+The same arguments give the same bytes, whatever the number of workers.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import sys
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
 import numpy as np
-from concepts import DEFAULT_CATEGORIES, load_categories, parse_name
-from render import MAX_SIZE_PART, MIN_SIZE, Layout, paint_layout, polygon_rings, sample_layout
+from categories import load_categories
+from drawings import find_drawings
+from pycocotools import mask as mask_api
+from scenes import (
+    MAX_OBJECTS,
+    MAX_SIZE_PART,
+    MIN_OBJECTS,
+    MIN_SIZE,
+    STUFF,
+    UNNAMED,
+    Drawing,
+    Scene,
+    compose,
+    load_drawings,
+    poor_camera,
+)
 from tqdm import tqdm
 
 #: Raised whenever the same arguments would give other pictures or annotations.
-WORLD_VERSION = 1
-SPLITS = ('train', 'val', 'test')
-#: How often a category appears in training images, by frequency; ``r``: of the base's mean.
-TRAIN_WEIGHTS = {'f': 1.0, 'c': 0.5, 'r': 0.5}
-JPEG_QUALITY = 95
+WORLD_VERSION = 2
+SPLITS = ('train', 'val', 'test', 'unseen')
+#: What a world may have beyond the default's.
+TRAITS = ('poor_camera', 'large_novel')
+#: The annotation files; the last is for testing both ways in one run.
+FILES = {**{split: (split,) for split in SPLITS}, 'test_and_unseen': ('test', 'unseen')}
+#: How often a category appears in training images, by frequency.
+TRAIN_WEIGHTS = {'f': 1.0, 'c': 0.5, 'r': 1.0}
+JPEG_QUALITY = 92
 DATE = '2020-01-01 00:00:00'
+COCO_WORDS = Path(__file__).with_name('coco_words.json')
 
 
-def scene_layout(world: dict, split: str, index: int) -> Layout:
-    """What an image shows, novel objects of training images included, without drawing it.
+class Painter:
+    """Draws the scenes of a world.
 
     Args:
         world (dict): the arguments, as in ``world.json``.
-        split (str): ``train``, ``val`` or ``test``.
-        index (int): the image's place in its split, from 0.
+        folder (Path): of the drawings.
     """
-    frequencies = [c['frequency'] for c in world['categories']]
-    weights = np.ones(len(frequencies))
-    if split == 'train':
-        base = np.mean([TRAIN_WEIGHTS[f] for f in frequencies if f != 'r'])
-        weights = np.array([TRAIN_WEIGHTS[f] * (base if f == 'r' else 1) for f in frequencies])
-    rng = np.random.default_rng([world['seed'], SPLITS.index(split), index, 0])
-    concepts = [parse_name(c['name']) for c in world['categories']]
-    return sample_layout(rng, concepts, weights, world['image_size'])
 
+    def __init__(self, world: dict, folder: Path) -> None:
+        self.world = world
+        names = [c['name'] for c in world['categories']]
+        drawings = load_drawings(folder, names)
+        self.clutter = [d for d in drawings if d.category is None and not d.held_out]
+        self.designs: dict[bool, dict[str, list[Drawing]]] = {}
+        for held_out in (False, True):
+            self.designs[held_out] = defaultdict(list)
+            for drawing in drawings:
+                if drawing.category is not None and drawing.held_out == held_out:
+                    self.designs[held_out][drawing.category].append(drawing)
+        novel = [c['name'] for c in world['categories'] if c['frequency'] == 'r']
+        self.large = frozenset(novel[::2] if world.get('large_novel') else ())
+        missing = sorted(set(names) - set(self.designs[False]))
+        if missing:
+            raise ValueError(f'{folder} has no drawings to train on of {", ".join(missing)}')
 
-def scene_pixels(world: dict, split: str, index: int) -> np.ndarray:
-    """An image: (image_size, image_size, 3) uint8 BGR; arguments as in ``scene_layout``."""
-    rng = np.random.default_rng([world['seed'], SPLITS.index(split), index, 1])
-    return paint_layout(scene_layout(world, split, index), rng)
+    def scene(self, split: str, index: int) -> Scene:
+        """The scene of an image: its split and its place in there, from 0."""
+        rng, picks = self.picks(split, index)
+        scene = compose(rng, picks, self.clutter, self.world['image_size'], self.large)
+        if self.world.get('poor_camera'):
+            rng = np.random.default_rng([self.world['seed'], SPLITS.index(split), index, 2])
+            scene.pixels = poor_camera(rng, scene.pixels)
+        return scene
+
+    def picks(self, split: str, index: int) -> tuple[np.random.Generator, list[Drawing]]:
+        """What an image shows if there is room for all, and the generator to place it with."""
+        categories = self.world['categories']
+        designs = self.designs[split == 'unseen']
+        weights = np.array([c['name'] in designs for c in categories], float)
+        if split == 'train':
+            weights *= [TRAIN_WEIGHTS[c['frequency']] for c in categories]
+        rng = np.random.default_rng([self.world['seed'], SPLITS.index(split), index])
+        count = rng.integers(MIN_OBJECTS, MAX_OBJECTS + 1)
+        if split == 'train':
+            drawn = rng.choice(len(categories), count, p=weights / weights.sum())
+        else:
+            drawn = self._in_turn(split, np.flatnonzero(weights), index)[:count]
+        picks = []
+        for choice in drawn:
+            of_category = designs[categories[choice]['name']]
+            picks.append(of_category[rng.integers(len(of_category))])
+        return rng, picks
+
+    def _in_turn(self, split: str, choices: np.ndarray, index: int) -> np.ndarray:
+        """``MAX_OBJECTS`` of the choices, so that all images have each about equally often."""
+        places = np.arange(index * MAX_OBJECTS, (index + 1) * MAX_OBJECTS)
+        rounds = {
+            turn: np.random.default_rng(
+                [self.world['seed'], SPLITS.index(split), turn, 1]
+            ).permutation(choices)
+            for turn in set(places // len(choices))
+        }
+        return np.array([rounds[p // len(choices)][p % len(choices)] for p in places])
 
 
 def image_id(world: dict, split: str, index: int) -> int:
-    """The id of an image, from 1 on through train, val and test."""
+    """The id of an image, from 1 on through the splits."""
     return 1 + index + sum(world[s] for s in SPLITS[: SPLITS.index(split)])
 
 
 def image_path(world: dict, split: str, index: int) -> str:
-    """An image's path in the dataset's folder; test images are in ``val2017`` too, as in LVIS."""
+    """An image's path in the dataset's folder, without its ending."""
     folder = 'train2017' if split == 'train' else 'val2017'
-    return f'{folder}/{image_id(world, split, index):012d}.jpg'
+    return f'{folder}/{image_id(world, split, index):012d}'
+
+
+def image_record(world: dict, split: str, index: int, scene: Scene) -> tuple[dict, list[dict]]:
+    """An image and its annotations in LVIS's form; annotation ids are left to the caller."""
+    by_name = {c['name']: c for c in world['categories']}
+    hidden = {c['id'] for c in world['categories'] if split == 'train' and c['frequency'] == 'r'}
+    annotations = []
+    for i, drawing in enumerate(scene.drawings):
+        category_id = by_name[drawing.category]['id']
+        mask = np.asfortranarray((scene.owners == i).astype(np.uint8))
+        if category_id in hidden:
+            continue
+        rle = mask_api.encode(mask)
+        annotations.append(
+            {
+                'image_id': image_id(world, split, index),
+                'category_id': category_id,
+                'area': float(mask.sum()),
+                'bbox': mask_api.toBbox(rle).tolist(),
+                'segmentation': {**rle, 'counts': rle['counts'].decode()},
+            }
+        )
+    present = {a['category_id'] for a in annotations}
+    image = {
+        'id': image_id(world, split, index),
+        'width': world['image_size'],
+        'height': world['image_size'],
+        'coco_url': f'http://images.cocodataset.org/{image_path(world, split, index)}.jpg',
+        'flickr_url': '',
+        'license': 1,
+        'date_captured': DATE,
+        # what the annotators of a training image know nothing of is neither present nor absent
+        'neg_category_ids': sorted({c['id'] for c in world['categories']} - present - hidden),
+        'not_exhaustive_category_ids': [],
+    }
+    return image, annotations
+
+
+def label_map(world: dict, split: str, scene: Scene) -> np.ndarray:
+    """A scene's semantic labels: (size, size) uint16.
+
+    The categories' labels come first, ``STUFF``'s after them; clutter, and in training images
+    novel objects, are ``UNNAMED``.
+    """
+    label_of = {c['name']: i for i, c in enumerate(world['categories'])}
+    hidden = {c['name'] for c in world['categories'] if split == 'train' and c['frequency'] == 'r'}
+    labels = scene.stuff.astype(np.uint16) + len(label_of)
+    labels[scene.owners == -2] = UNNAMED
+    for i, drawing in enumerate(scene.drawings):
+        known = drawing.category not in hidden
+        labels[scene.owners == i] = label_of[drawing.category] if known else UNNAMED
+    return labels
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -82,79 +199,46 @@ def _json_bytes(content: object, indent: int | None = None) -> bytes:
     return (json.dumps(content, indent=indent) + '\n').encode()
 
 
-def _ring_area(ring: list[float]) -> float:
-    x, y = np.array(ring).reshape(-1, 2).T
-    return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
+def _make_image(painter: Painter, out: Path, task: tuple[str, int]) -> tuple[dict, list[dict]]:
+    world, path = painter.world, image_path(painter.world, *task)
+    scene = painter.scene(*task)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    picture = cv2.imencode('.jpg', scene.pixels, quality)[1]
+    write_atomically(out / f'{path}.jpg', picture.tobytes())
+    labels = cv2.imencode('.png', label_map(world, task[0], scene))[1]
+    write_atomically(out / 'semantic' / f'{path}.png', labels.tobytes())
+    return image_record(world, *task, scene)
 
 
-def image_record(world: dict, split: str, index: int) -> tuple[dict, list[dict]]:
-    """An image and its annotations in LVIS's form; annotation ids are left to the caller."""
-    ids = {parse_name(c['name']): c['id'] for c in world['categories']}
-    hidden = {c['id'] for c in world['categories'] if split == 'train' and c['frequency'] == 'r'}
-    annotations = []
-    for obj in scene_layout(world, split, index).objects:
-        category_id = ids[obj.concept]
-        if category_id in hidden:
-            continue
-        rings = polygon_rings(obj.visible)
-        points = np.concatenate([np.reshape(r, (-1, 2)) for r in rings])
-        (x1, y1), (x2, y2) = points.min(0), points.max(0)
-        annotations.append(
-            {
-                'image_id': image_id(world, split, index),
-                'category_id': category_id,
-                'area': round(sum(map(_ring_area, rings)), 2),
-                'bbox': [round(float(v), 2) for v in (x1, y1, x2 - x1, y2 - y1)],
-                'segmentation': rings,
-            }
-        )
-    present = {a['category_id'] for a in annotations}
-    image = {
-        'id': image_id(world, split, index),
-        'width': world['image_size'],
-        'height': world['image_size'],
-        'coco_url': f'http://images.cocodataset.org/{image_path(world, split, index)}',
-        'flickr_url': '',
-        'license': 1,
-        'date_captured': DATE,
-        # what the annotators of a training image know nothing of is neither present nor absent
-        'neg_category_ids': sorted(set(ids.values()) - present - hidden),
-        'not_exhaustive_category_ids': [],
-    }
-    return image, annotations
+#: What a worker process has loaded.
+_worker: dict[str, Painter] = {}
 
 
-def _make_image(world: dict, out: Path, task: tuple[str, int]) -> tuple[dict, list[dict]]:
-    path = out / image_path(world, *task)
-    if not path.exists():
-        pixels = scene_pixels(world, *task)
-        ok, data = cv2.imencode('.jpg', pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        if not ok:
-            raise RuntimeError(f'OpenCV could not encode {path}')
-        write_atomically(path, data.tobytes())
-    return image_record(world, *task)
-
-
-def _single_thread() -> None:
+def _start_worker(world: dict, folder: Path) -> None:
     cv2.setNumThreads(1)
+    _worker['painter'] = Painter(world, folder)
 
 
-def _make_images(world: dict, out: Path, tasks: list[tuple[str, int]], workers: int) -> Iterator:
-    make = partial(_make_image, world, out)
+def _work(out: Path, task: tuple[str, int]) -> tuple[dict, list[dict]]:
+    return _make_image(_worker['painter'], out, task)
+
+
+def _make_images(
+    world: dict, folder: Path, out: Path, tasks: list[tuple[str, int]], workers: int
+) -> Iterator:
+    make = partial(_work, out)
     if workers <= 1:
+        _start_worker(world, folder)
         yield from map(make, tasks)
         return
     # spawn: safe beside threads, and the same on every platform
-    with get_context('spawn').Pool(workers, initializer=_single_thread) as pool:
+    with get_context('spawn').Pool(workers, _start_worker, (world, folder)) as pool:
         yield from pool.imap(make, tasks, chunksize=16)
 
 
-def _annotation_file(
-    world: dict, images: list[dict], annotations: list[dict], train: list[dict]
-) -> dict:
+def _annotation_file(world: dict, images: list[dict], annotations: list[dict], train: list) -> dict:
     """One annotation file; its categories carry the counts in the training file, as in LVIS."""
-    for i, annotation in enumerate(annotations):
-        annotation['id'] = i + 1
+    annotations = [{'id': i + 1, **a} for i, a in enumerate(annotations)]
     instances = Counter(a['category_id'] for a in train)
     in_images = Counter(c for _, c in {(a['image_id'], a['category_id']) for a in train})
     return {
@@ -166,19 +250,38 @@ def _annotation_file(
             'url': '',
             'date_created': DATE,
         },
-        'licenses': [
-            {
-                'id': 1,
-                'name': 'Apache License 2.0',
-                'url': 'https://www.apache.org/licenses/LICENSE-2.0',
-            }
-        ],
+        'licenses': [{'id': 1, 'name': 'see docs/licenses.md of mmdet_vild', 'url': ''}],
         'images': images,
         'annotations': annotations,
         'categories': [
             {**c, 'image_count': in_images[c['id']], 'instance_count': instances[c['id']]}
             for c in world['categories']
         ],
+    }
+
+
+def with_coco_words(content: dict) -> dict:
+    """An LVIS annotation file with COCO's categories in place of LVIS's.
+
+    Objects that COCO has no word for are left out, as COCO leaves them out.
+    """
+    name_of = {c['id']: c['name'] for c in content['categories']}
+    words = json.loads(COCO_WORDS.read_text(encoding='utf-8'))
+    coco_of = {name: i for i, *names in words.values() for name in names}
+    kept = [a for a in content['annotations'] if name_of[a['category_id']] in coco_of]
+    drawn = {coco_of[name] for name in name_of.values() if name in coco_of}
+    return {
+        'info': content['info'],
+        'licenses': content['licenses'],
+        'images': [
+            {'file_name': image['coco_url'].split('.org/')[1]}
+            | {key: image[key] for key in ('id', 'width', 'height')}
+            for image in content['images']
+        ],
+        'annotations': [
+            {**a, 'category_id': coco_of[name_of[a['category_id']]], 'iscrowd': 0} for a in kept
+        ],
+        'categories': [{'id': i, 'name': word} for word, (i, *_) in words.items() if i in drawn],
     }
 
 
@@ -207,38 +310,31 @@ def open_world(out: Path, world: dict) -> bool:
         ValueError: if the folder holds another world or files of another kind.
     """
     path = out / 'world.json'
-    if path.exists():
-        found = json.loads(path.read_text(encoding='utf-8'))
-        finished = found.pop('finished')
-        if found != world:
-            differing = sorted(k for k in {*found, *world} if found.get(k) != world.get(k))
-            detail = '; '.join(
-                f'{k} was {found.get(k)} and is now {world.get(k)}'
-                if k != 'categories'
-                else 'categories differ'
-                for k in differing
-            )
-            raise ValueError(
-                f'{out} holds a dataset made with other arguments ({detail}). Delete the folder '
-                'to make it anew, or choose another --out.'
-            )
+    found = json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
+    finished = found.pop('finished', False)
+    differing = sorted(k for k in {*found, *world} if found.get(k) != world.get(k))
+    if not differing:
         return finished
     if out.exists() and any(out.iterdir()):
         raise ValueError(
-            f'{out} is not empty and holds no mini world (no world.json). Choose another --out.'
+            f'{out} is not empty, and is not this dataset ({", ".join(differing)} differ). Delete '
+            'the folder, or choose another --out.'
         )
-    for folder in ('annotations', 'train2017', 'val2017'):
+    for folder in ('train2017', 'val2017'):
         (out / folder).mkdir(parents=True, exist_ok=True)
+        (out / 'semantic' / folder).mkdir(parents=True, exist_ok=True)
+    (out / 'annotations').mkdir(exist_ok=True)
     write_atomically(path, _json_bytes({**world, 'finished': False}, 2))
     return False
 
 
-def generate(out: Path, world: dict, workers: int = 1) -> bool:
-    """Makes the dataset, or what is missing of it.
+def generate(out: Path, world: dict, drawings: Path, workers: int = 1) -> bool:
+    """Makes the dataset.
 
     Args:
         out (Path): its folder.
         world (dict): the arguments as ``make_world`` gives them.
+        drawings (Path): folder of the drawings.
         workers (int): processes; the result does not depend on it.
 
     Returns:
@@ -248,7 +344,7 @@ def generate(out: Path, world: dict, workers: int = 1) -> bool:
     if open_world(out, world):
         return False
     tasks = [(split, i) for split in SPLITS for i in range(world[split])]
-    results = _make_images(world, out, tasks, workers)
+    results = _make_images(world, drawings, out, tasks, workers)
     images, annotations = {s: [] for s in SPLITS}, {s: [] for s in SPLITS}
     progress = tqdm(
         zip(tasks, results, strict=True), total=len(tasks), desc='images', mininterval=1
@@ -256,26 +352,52 @@ def generate(out: Path, world: dict, workers: int = 1) -> bool:
     for (split, _), (image, objects) in progress:
         images[split].append(image)
         annotations[split].extend(objects)
-    for split in SPLITS:
-        content = _annotation_file(world, images[split], annotations[split], annotations['train'])
-        write_atomically(out / 'annotations' / f'lvis_v1_{split}.json', _json_bytes(content))
+    for name, splits in FILES.items():
+        content = _annotation_file(
+            world,
+            [image for split in splits for image in images[split]],
+            [annotation for split in splits for annotation in annotations[split]],
+            annotations['train'],
+        )
+        write_atomically(out / 'annotations' / f'lvis_v1_{name}.json', _json_bytes(content))
+        if name == 'test':
+            coco = with_coco_words(content)
+            write_atomically(out / 'annotations' / 'coco_test.json', _json_bytes(coco))
+    names = [c['name'] for c in world['categories']]
+    write_atomically(out / 'semantic_classes.json', _json_bytes([*names, *STUFF], 0))
     write_atomically(out / 'categories.json', _json_bytes(world['categories'], 2))
     write_atomically(out / 'world.json', _json_bytes({**world, 'finished': True}, 2))
     return True
 
 
 def make_world(
-    seed: int, categories: list[dict], train: int, val: int, test: int, image_size: int
+    seed: int,
+    categories: Path | None,
+    drawings: Path,
+    sizes: dict[str, int],
+    image_size: int,
+    traits: Sequence[str] = (),
 ) -> dict:
-    """All that decides a dataset's content, as ``world.json`` records it."""
+    """All that decides a dataset's content, as ``world.json`` records it.
+
+    Args:
+        seed (int): the random seed.
+        categories (Path, optional): the category list; None takes all that is drawn.
+        drawings (Path): folder of the drawings.
+        sizes (dict[str, int]): images of each split.
+        image_size (int): side of the images in pixels.
+        traits (Sequence[str]): of ``TRAITS``.
+    """
+    index = (drawings / 'index.json').read_bytes()
+    drawable = json.loads(index)['categories']
     return {
         'version': WORLD_VERSION,
         'seed': seed,
-        'train': train,
-        'val': val,
-        'test': test,
+        **sizes,
         'image_size': image_size,
-        'categories': categories,
+        'drawings': hashlib.sha256(index).hexdigest()[:16],
+        'categories': load_categories(categories, drawable),
+        **dict.fromkeys(traits, True),
     }
 
 
@@ -289,18 +411,25 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument(
-        '--categories',
-        type=Path,
-        default=DEFAULT_CATEGORIES,
-        help='JSON list of {"name", "frequency"} objects (default: %(default)s)',
+        '--categories', type=Path, help='category list, see categories.py (default: all drawn)'
     )
     parser.add_argument(
-        '--train', type=int, default=2000, help='training images (default: %(default)s)'
+        '--drawings', type=Path, help='folder of drawings (default: fetched and kept in the cache)'
     )
-    parser.add_argument('--val', type=int, default=400, help='val images (default: %(default)s)')
-    parser.add_argument('--test', type=int, default=400, help='test images (default: %(default)s)')
+    for split, count in zip(SPLITS, (2000, 300, 300, 300), strict=True):
+        parser.add_argument(
+            f'--{split}', type=int, default=count, help=f'{split} images (default: %(default)s)'
+        )
     parser.add_argument(
         '--image-size', type=int, default=192, help='side in pixels (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--traits',
+        nargs='*',
+        choices=TRAITS,
+        default=[],
+        help='what makes a world harder: pictures of a poor camera, which the teacher has never '
+        'seen; every other novel category larger than all base objects',
     )
     parser.add_argument(
         '--workers',
@@ -309,22 +438,17 @@ def main(argv: list[str] | None = None) -> None:
         help='processes; the result does not depend on it (default: %(default)s)',
     )
     args = parser.parse_args(argv)
+    sizes = {split: getattr(args, split) for split in SPLITS}
     try:
+        drawings = args.drawings or find_drawings()
         world = make_world(
-            args.seed,
-            load_categories(args.categories),
-            args.train,
-            args.val,
-            args.test,
-            args.image_size,
+            args.seed, args.categories, drawings, sizes, args.image_size, args.traits
         )
-        made = generate(args.out, world, args.workers)
-    except (OSError, ValueError) as error:
+        made = generate(args.out, world, drawings, args.workers)
+    except (OSError, RuntimeError, ValueError) as error:
         sys.exit(f'error: {error}')
-    print(
-        f'{args.out}: {args.train} train, {args.val} val and {args.test} test images'
-        f'{"" if made else " (already there)"}'
-    )
+    counts = ', '.join(f'{count} {split}' for split, count in sizes.items())
+    print(f'{args.out}: {counts} images{"" if made else " (already there)"}')
 
 
 if __name__ == '__main__':

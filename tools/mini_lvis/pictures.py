@@ -3,6 +3,7 @@
 import json
 import tempfile
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,9 @@ from pycocotools import mask as mask_api
 from mmdet_vild.visualization import OpenVocabularyVisualizer
 from mmdet_vild.vocabulary import is_novel, load_categories
 
-ENLARGE, TITLE_HEIGHT = 3, 34
+#: So that letters are legible where two panels share a page's width of 830 pixels.
+ENLARGE, FONT_SCALE, TITLE_HEIGHT = 4, 1.6, 48
+COLUMNS = 2
 
 
 def draw_pictures(
@@ -43,10 +46,9 @@ def draw_pictures(
     categories = load_categories(str(ann_file))
     label_of = {category['id']: label for label, category in enumerate(categories)}
     novel = [is_novel(category) for category in categories]
-    visualizer = OpenVocabularyVisualizer('pictures')
-    visualizer.dataset_meta = dict(
-        classes=[c['name'] for c in categories],
-        base_classes=[c['name'] for c, n in zip(categories, novel, strict=True) if not n],
+    visualizer = make_visualizer(
+        [c['name'] for c in categories],
+        [c['name'] for c, n in zip(categories, novel, strict=True) if not n],
     )
     rows = {'annotated (star: novel)': annotations['annotations']}
     for method, folder in results.items():
@@ -65,12 +67,47 @@ def draw_pictures(
         path = data / '/'.join(image['coco_url'].split('/')[-2:])
         picture = mmcv.imread(str(path), channel_order='rgb')
         drawn = [
-            _panel(visualizer, picture, title, by_image[image['id']], label_of)
+            panel(visualizer, picture, title, _sample(picture, by_image[image['id']], label_of))
             for title, by_image in panels.items()
         ]
         files.append(out / f'{image["id"]:012d}.png')
-        mmcv.imwrite(np.concatenate(drawn, axis=1), str(files[-1]))
+        mmcv.imwrite(in_columns(drawn), str(files[-1]))
     return files
+
+
+def in_columns(panels: Sequence[np.ndarray]) -> np.ndarray:
+    """Panels of one size, (H, W, 3), in rows of ``COLUMNS``, the rest of the last one white."""
+    blank = [np.full_like(panels[0], 255)] * (-len(panels) % COLUMNS)
+    panels = [*panels, *blank]
+    rows = [panels[i : i + COLUMNS] for i in range(0, len(panels), COLUMNS)]
+    return np.concatenate([np.concatenate(row, axis=1) for row in rows])
+
+
+def make_visualizer(names: Sequence[str], base: Sequence[str]) -> OpenVocabularyVisualizer:
+    """The project's own, for figures of ``COLUMNS``."""
+    visualizer = OpenVocabularyVisualizer('pictures', font_scale=FONT_SCALE)
+    visualizer.dataset_meta = dict(classes=names, base_classes=base)
+    return visualizer
+
+
+def panel(
+    visualizer: OpenVocabularyVisualizer, picture: np.ndarray, title: str, sample: DetDataSample
+) -> np.ndarray:
+    """A picture, RGB, with a sample's predictions, or else annotations, below a title: BGR."""
+    detected = 'pred_instances' in sample or 'pred_sem_seg' in sample
+    visualizer.min_size = ENLARGE * max(picture.shape[:2])
+    with tempfile.TemporaryDirectory() as folder:
+        out_file = f'{folder}/drawn.png'
+        visualizer.add_datasample(
+            title, picture, sample, not detected, detected, out_file=out_file, pred_score_thr=0
+        )
+        drawn = mmcv.imread(out_file)
+    head = np.full((TITLE_HEIGHT, drawn.shape[1], 3), 255, np.uint8)
+    cv2.putText(
+        head, title, (10, TITLE_HEIGHT - 14), cv2.FONT_HERSHEY_SIMPLEX, 1.1, (0, 0, 0), 2,
+        cv2.LINE_AA,
+    )  # fmt: skip
+    return np.concatenate([head, drawn])
 
 
 def _by_image(rows: list[dict]) -> dict[int, list[dict]]:
@@ -80,21 +117,12 @@ def _by_image(rows: list[dict]) -> dict[int, list[dict]]:
     return groups
 
 
-def _panel(
-    visualizer: OpenVocabularyVisualizer,
-    picture: np.ndarray,
-    title: str,
-    rows: list[dict],
-    label_of: dict[int, int],
-) -> np.ndarray:
-    """A picture, BGR, with what a method says of it, below its name."""
+def _sample(picture: np.ndarray, rows: list[dict], label_of: dict[int, int]) -> DetDataSample:
+    """The annotations or detections of a picture as MMDetection has them."""
     height, width = picture.shape[:2]
     masks = np.zeros((len(rows), height, width), bool)
     for mask, row in zip(masks, rows, strict=True):
-        segmentation = row['segmentation']
-        if isinstance(segmentation, list):
-            segmentation = mask_api.merge(mask_api.frPyObjects(segmentation, height, width))
-        mask[:] = mask_api.decode(segmentation)
+        mask[:] = mask_api.decode(row['segmentation'])
     boxes = np.array([row['bbox'] for row in rows], dtype=np.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     instances = InstanceData(
@@ -105,17 +133,4 @@ def _panel(
     detected = bool(rows) and 'score' in rows[0]
     if detected:
         instances.scores = torch.tensor([row['score'] for row in rows])
-    sample = DetDataSample(**{'pred_instances' if detected else 'gt_instances': instances})
-    visualizer.min_size = ENLARGE * max(height, width)
-    with tempfile.TemporaryDirectory() as folder:
-        out_file = f'{folder}/drawn.png'
-        visualizer.add_datasample(
-            title, picture, sample, not detected, detected, out_file=out_file, pred_score_thr=0
-        )
-        drawn = mmcv.imread(out_file)
-    head = np.full((TITLE_HEIGHT, drawn.shape[1], 3), 255, np.uint8)
-    cv2.putText(
-        head, title, (10, TITLE_HEIGHT - 10), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (0, 0, 0), 2,
-        cv2.LINE_AA,
-    )  # fmt: skip
-    return np.concatenate([head, drawn])
+    return DetDataSample(**{'pred_instances' if detected else 'gt_instances': instances})

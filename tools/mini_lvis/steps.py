@@ -60,7 +60,7 @@ class Steps:
         read = [part.read_text() if isinstance(part, Path) else part for part in inputs]
         digest = hashlib.sha256(json.dumps([self._history, command, read]).encode()).hexdigest()
         self._history = digest
-        marker = self.markers / f'{name.replace(" ", "-")}.json'
+        marker = self._marker(name)
         known = json.loads(marker.read_text()) if marker.exists() else {}
         print(f'\n[{self._elapsed()}] {name}', flush=True)
         same = known.get('digest') == digest
@@ -78,7 +78,9 @@ class Steps:
         self._mark(marker, mark, finished=False)
         shown = [f'{key}={shlex.quote(value)}' for key, value in self.env.items()]
         print('  $ ' + ' '.join([*shown, shlex.join(command)]), flush=True)
+        start = time.monotonic()
         status = subprocess.run(command, env={**os.environ, **self.env}, check=False).returncode
+        mark['seconds'] = time.monotonic() - start
         if status:
             sys.exit(
                 f'{name} failed with exit status {status}; mend what it says and run the same '
@@ -92,6 +94,13 @@ class Steps:
     def print_total(self) -> None:
         """Say how long all of it took."""
         print(f'\n[{self._elapsed()}] done', flush=True)
+
+    def seconds(self, name: str) -> float:
+        """How long a finished step took, if it was not interrupted."""
+        return json.loads(self._marker(name).read_text())['seconds']
+
+    def _marker(self, name: str) -> Path:
+        return self.markers / f'{name.replace(" ", "-").replace("/", "-")}.json'
 
     def _mark(self, marker: Path, mark: dict, finished: bool) -> None:
         marker.parent.mkdir(parents=True, exist_ok=True)

@@ -86,6 +86,7 @@ def set_words(cfg: Config, count: int, embed_dims: int) -> None:
     classifier.text_embeddings = None
     classifier.embed_dims = embed_dims
     classifier.pop('novel_categories', None)
+    classifier.pop('rivals', None)  # they are in the vocabulary
     head.bbox_head.num_classes = count
     if head.get('mask_head'):
         head.mask_head.num_classes = count

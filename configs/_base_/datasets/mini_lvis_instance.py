@@ -9,7 +9,7 @@ train_pipeline = [
     dict(
         type='CLIPCropEmbedding',
         store=dict(type='EmbeddingStore', path=data_root + 'vild/regions'),
-        max_proposals=24,
+        max_proposals=20,
         order='random',
     ),
     dict(type='PackViLDInputs'),
@@ -46,7 +46,7 @@ tta_pipeline = [
 ]
 
 train_dataloader = dict(
-    batch_size=16,
+    batch_size=8,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),

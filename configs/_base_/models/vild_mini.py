@@ -6,7 +6,7 @@ model = dict(
     # Encodes words that are asked for at inference; built for those alone.
     teacher=dict(
         type='OpenCLIPTeacher',
-        model_name='mini-clip',
+        model_name='mini-clip-lite0',
         pretrained='{{$MINI_LVIS:data/mini_lvis}}/vild/teacher.pt',
     ),
     roi_head=dict(
@@ -14,15 +14,13 @@ model = dict(
         bbox_head=dict(
             _delete_=True,
             type='ViLDBBoxHead',
-            num_shared_convs=1,
+            num_shared_convs=0,
             num_shared_fcs=2,
-            in_channels=32,
-            conv_out_channels=32,
+            in_channels=96,
             fc_out_channels=384,
-            norm_cfg=dict(type='BN'),
             fc_norm_cfg=dict(type='BN1d'),
             roi_feat_size=7,
-            num_classes=38,
+            num_classes=227,
             cls_predictor_cfg=dict(
                 type='CLIPTextClassifier',
                 text_embeddings='{{$MINI_LVIS:data/mini_lvis}}/vild/text.npz',
@@ -36,6 +34,6 @@ model = dict(
             loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
             loss_bbox=dict(type='L1Loss', loss_weight=2.0),
         ),
-        distill_loss=dict(type='ViLDImageDistillLoss', loss_weight=0.25),
+        distill_loss=dict(type='ViLDImageDistillLoss', loss_weight=1.0),
     ),
 )

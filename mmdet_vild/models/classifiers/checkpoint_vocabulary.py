@@ -19,30 +19,16 @@ VOCABULARY_KEYS = ('text_embeddings', 'novel', 'vocabulary_json')
 
 
 def vocabulary_state(text: TextEmbeddings, count: int) -> dict[str, Tensor]:
-    """What a checkpoint with a vocabulary has, without the prefix; tensors alone.
-
-    Args:
-        text: The words, and after them those that compete with them.
-        count: How many are detected.
-    """
+    """What a checkpoint has for words of which the first ``count`` are detected; tensors alone."""
     words = Words.from_text_embeddings(text)
     rest = {key: getattr(text, key) for key in ('names', 'teacher', 'synonyms', 'templates')}
-    rest['count'] = count
-    encoded = np.frombuffer(json.dumps(rest).encode(), np.uint8).copy()
+    encoded = np.frombuffer(json.dumps({**rest, 'count': count}).encode(), np.uint8).copy()
     values = (words.embeddings, words.novel, torch.from_numpy(encoded))
     return dict(zip(VOCABULARY_KEYS, values, strict=True))
 
 
 def read_vocabulary(state_dict: dict, prefix: str) -> tuple[TextEmbeddings, int]:
-    """The inverse of :func:`vocabulary_state`.
-
-    Args:
-        state_dict: A checkpoint's.
-        prefix: Of the classifier's keys in it.
-
-    Raises:
-        ValueError: It has no vocabulary, or a damaged one.
-    """
+    """The inverse of :func:`vocabulary_state`; a ValueError if there is none, or it is damaged."""
     missing = [key for key in VOCABULARY_KEYS if f'{prefix}{key}' not in state_dict]
     if missing:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
+from mmdet.utils import InstanceList
 from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.nn.functional import softmax
@@ -9,14 +10,77 @@ from torch.nn.functional import softmax
 from mmdet_vild.datasets import original_image, to_original
 from mmdet_vild.options import checked_options
 
-from ..detections import explained_detections
+from ..explained_detections import explained_detections
 from ..words import Words
 from .vild import ViLD
 
 
+class CropClassifierMixin:
+    """Put before an :class:`OpenVocabularyMixin` whose teacher classifies the detector's boxes."""
+
+    def detect(
+        self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True
+    ) -> SampleList:
+        """Propose, crop and classify; see :meth:`ViLD.detect`."""
+        features = self.extract_feat(batch_inputs)
+        proposals = self.rpn_head.predict(features, batch_data_samples, rescale=False)
+        metas = [data_sample.metainfo for data_sample in batch_data_samples]
+        regions = self.find_regions(features, metas, proposals)
+        self.teacher.to(batch_inputs.device)
+        images = zip(regions, proposals, batch_data_samples, strict=True)
+        results = [self._classify(region, proposed.scores, s) for region, proposed, s in images]
+        if self.roi_head.with_mask:
+            results = self.add_masks(features, metas, results, rescale)
+        elif rescale:
+            for result, data_sample in zip(results, batch_data_samples, strict=True):
+                result.bboxes = to_original(result.bboxes, data_sample)
+        return self.add_pred_to_datasample(batch_data_samples, results)
+
+    def find_regions(self, features, metas: list[dict], proposals: InstanceList) -> InstanceList:
+        """The boxes of each image, ``bboxes`` (n, 4), and the detector's own ``scores``.
+
+        A detection keeps what else a region has.
+        """
+        return self.roi_head.predict_bbox(features, metas, proposals, rcnn_test_cfg=None)
+
+    def add_masks(
+        self, features, metas: list[dict], results: InstanceList, rescale: bool
+    ) -> InstanceList:
+        """The detector's masks; boxes become those of the original image, with ``rescale``."""
+        return self.roi_head.predict_mask(features, metas, results, rescale=rescale)
+
+    def _classify(self, region: InstanceData, objectness: Tensor, data_sample) -> InstanceData:
+        boxes = region.bboxes.view(-1, 4)
+        words = data_sample.metainfo.get('words') or self.text_classifier.words
+        clip = self.crop_probabilities(boxes, data_sample, words)
+        scores, parts = self.combine(clip, region.scores, words)
+        if self.with_objectness:
+            scores = (scores * objectness[:, None]).sqrt()
+        parts['objectness'] = objectness
+        others = {k: value for k, value in region.items() if k not in ('bboxes', 'scores')}
+        return explained_detections(boxes, scores, self.roi_head.test_cfg, words, parts, others)
+
+    def crop_probabilities(self, boxes: Tensor, data_sample, words: Words) -> Tensor:
+        """The teacher's (n, C + R) for crops of boxes (n, 4), in pixels of the network's input."""
+        crops = to_original(boxes.cpu(), data_sample)
+        embeddings = self.teacher.embed_regions([original_image(data_sample)], [crops])
+        classifier = self.text_classifier
+        similarities = classifier.classify(embeddings, words)[:, : len(words.names)]
+        if classifier.logit_scale is not None:  # what the detector learned is not the teacher's
+            similarities = similarities * (classifier.temperature / classifier.given_temperature)
+        return softmax(similarities, dim=1)
+
+    def combine(self, clip: Tensor, detector: Tensor, words: Words) -> tuple[Tensor, dict]:
+        """Scores (n, C + R) and their parts, from the teacher's and the detector's probabilities.
+
+        The parts are called as :func:`explained_detections` calls them.
+        """
+        return clip, {'image_scores': clip}
+
+
 @MODELS.register_module()
 @checked_options
-class CLIPOnCrops(ViLD):
+class CLIPOnCrops(CropClassifierMixin, ViLD):
     """CLIP on cropped regions (ViLD, Sec. 3.1).
 
     A detector trained on base categories proposes regions and refines them with its
@@ -36,58 +100,3 @@ class CLIPOnCrops(ViLD):
         super().__init__(teacher=teacher, **kwargs)
         self.with_objectness = with_objectness
         _ = self.teacher  # built and checked now: it is needed for every image
-
-    def detect(
-        self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True
-    ) -> SampleList:
-        """Propose, crop and classify; see :meth:`ViLD.detect`."""
-        features = self.extract_feat(batch_inputs)
-        proposals = self.rpn_head.predict(features, batch_data_samples, rescale=False)
-        metas = [data_sample.metainfo for data_sample in batch_data_samples]
-        regions = self.roi_head.predict_bbox(features, metas, proposals, rcnn_test_cfg=None)
-        self.teacher.to(batch_inputs.device)
-        results = [
-            self._classify(region, proposal.scores, data_sample)
-            for region, proposal, data_sample in zip(
-                regions, proposals, batch_data_samples, strict=True
-            )
-        ]
-        if self.roi_head.with_mask:
-            results = self.roi_head.predict_mask(features, metas, results, rescale=rescale)
-        elif rescale:
-            for result, data_sample in zip(results, batch_data_samples, strict=True):
-                result.bboxes = to_original(result.bboxes, data_sample)
-        return self.add_pred_to_datasample(batch_data_samples, results)
-
-    def _classify(self, region: InstanceData, objectness: Tensor, data_sample) -> InstanceData:
-        boxes = region.bboxes.view(-1, 4)
-        classifier = self.roi_head.bbox_head.fc_cls
-        words = data_sample.metainfo.get('words') or classifier.words
-        embeddings = self.teacher.encode_crops(
-            original_image(data_sample), to_original(boxes, data_sample)
-        ).to(boxes)
-        similarities = classifier.classify(embeddings, words)[:, : len(words.names)]
-        clip = softmax(similarities, dim=1)
-        scores = self.region_scores(clip, region.scores, objectness, words)
-        parts = self.score_parts(clip, region.scores, objectness)
-        return explained_detections(boxes, scores, self.roi_head.test_cfg, words, parts)
-
-    def region_scores(
-        self, clip: Tensor, detector: Tensor, objectness: Tensor, words: Words
-    ) -> Tensor:
-        """Scores of n regions, from those of the teacher and of the detector.
-
-        Args:
-            clip: (n, C + R) the teacher's probabilities.
-            detector: (n, C + R) the detector's, which this baseline ignores.
-            objectness: (n,) the RPN's.
-            words: The C words, and the R that compete with them.
-
-        Returns:
-            (n, C + R).
-        """
-        return (clip * objectness[:, None]).sqrt() if self.with_objectness else clip
-
-    def score_parts(self, clip: Tensor, detector: Tensor, objectness: Tensor) -> dict[str, Tensor]:
-        """What :func:`explained_detections` says a score is made of; as :meth:`region_scores`."""
-        return {'image_scores': clip, 'objectness': objectness}

@@ -36,21 +36,21 @@ class OpenVocabularyTTA(DetTTAModel):
             self.tta_cfg = dict(nms=nms, max_per_img=cfg.max_per_img)
 
     def _merge_single_sample(self, data_samples: list[DetDataSample]) -> DetDataSample:
-        found = InstanceData.cat([_unflipped(sample) for sample in data_samples])
+        for sample in data_samples:
+            if sample.get('flip'):  # back to the original image
+                found, direction = sample.pred_instances, sample.flip_direction
+                found.bboxes = bbox_flip(found.bboxes, sample.ori_shape, direction)
+                if 'masks' in found:
+                    found.masks = found.masks.flip(FLIPPED_DIMS[direction])
+        found = InstanceData.cat([sample.pred_instances for sample in data_samples])
         if len(found):
             boxes, keep = batched_nms(found.bboxes, found.scores, found.labels, self.tta_cfg['nms'])
+            # The host waits for a GPU once, and not for each element of a list.
+            kept = keep.tolist()
+            lists = {k: found.pop(k) for k, v in list(found.items()) if isinstance(v, list)}
             found = found[keep]
             found.scores = boxes[:, 4]
+            for key, values in lists.items():
+                found.set_field([values[i] for i in kept], key)
         data_samples[0].pred_instances = found[: self.tta_cfg['max_per_img']]
         return data_samples[0]
-
-
-def _unflipped(sample: DetDataSample) -> InstanceData:
-    """The detections of a view, in the original image."""
-    found = sample.pred_instances
-    if sample.get('flip'):
-        direction = sample.flip_direction
-        found.bboxes = bbox_flip(found.bboxes, sample.ori_shape, direction)
-        if 'masks' in found:
-            found.masks = found.masks.flip(FLIPPED_DIMS[direction])
-    return found

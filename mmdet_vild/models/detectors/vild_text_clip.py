@@ -21,22 +21,13 @@ class ViLDTextCLIP(CLIPOnCrops):
         ensemble_weight: lambda, the exponent of ViLD-text on base and of the teacher on novel
             categories.
         **kwargs: As :class:`CLIPOnCrops`.
-
-    Raises:
-        ValueError: Another teacher encoded the vocabulary.
     """
 
     def __init__(self, ensemble_weight: Fraction = 2 / 3, **kwargs) -> None:
         super().__init__(**kwargs)
         self.ensemble_weight = ensemble_weight
 
-    def region_scores(
-        self, clip: Tensor, detector: Tensor, objectness: Tensor, words: Words
-    ) -> Tensor:
+    def combine(self, clip: Tensor, detector: Tensor, words: Words) -> tuple[Tensor, dict]:
         """Geometric means (n, C + R) of the detector's and the teacher's probabilities."""
         scores = geometric_mean(detector, clip, words.novel, self.ensemble_weight)
-        return super().region_scores(scores, detector, objectness, words)
-
-    def score_parts(self, clip: Tensor, detector: Tensor, objectness: Tensor) -> dict[str, Tensor]:
-        """Both parts of the mean, and objectness."""
-        return {'text_scores': detector, **super().score_parts(clip, detector, objectness)}
+        return scores, {'text_scores': detector, 'image_scores': clip}

@@ -16,6 +16,7 @@ from mmdet_vild.vocabulary import (
     TextEmbeddings,
     load_categories,
     parse_words,
+    same_space,
     same_teacher,
 )
 from mmdet_vild.vocabulary.known_words import KnownWords
@@ -25,6 +26,8 @@ from ..words import Words
 #: Questions and encoded words that are kept.
 QUESTIONS, ENCODED = 8, 20_000
 _FILES = ('.txt', '.json', '.npz')
+#: What a JSON file with pictures in place of words has.
+_EXAMPLES = b'"examples"'
 
 
 class WordEncoder:
@@ -45,29 +48,31 @@ class WordEncoder:
         self._questions: dict[tuple, Words] = {}
         self._encoded: dict[tuple, np.ndarray] = {}
 
-    def teacher(self, vocabulary: TextEmbeddings):
-        """The teacher, built at the first call.
+    def teacher(self, vocabulary: TextEmbeddings | None, words: Sequence[str] = ()):
+        """The teacher, built at the first call; ``words`` are what it is needed for.
+
+        There is no vocabulary yet where the teacher has to encode it first.
 
         Raises:
             ValueError: The config names none, or another one than encoded the vocabulary.
         """
         if self._teacher is None:
             if self._teacher_cfg is None:
+                needed = f', and {words[0]!r} is no word of the vocabulary' if words else ''
                 raise ValueError(
-                    'the config names no teacher; set model.teacher to the one that encoded the '
-                    f'vocabulary ({vocabulary.teacher}), such as dict(type="OpenCLIPTeacher", '
-                    'model_name="ViT-B-32-quickgelu", pretrained="openai")'
+                    f'the config names no teacher{needed}; ask for words of the vocabulary, or set '
+                    f'model.teacher to the one that encoded it ({vocabulary.teacher}), such as '
+                    'dict(type="OpenCLIPTeacher", model_name="ViT-B-32-quickgelu", '
+                    'pretrained="openai")'
                 )
             teacher = TASK_UTILS.build(self._teacher_cfg)
-            _check_same(teacher.identity, vocabulary)
+            if vocabulary is not None:
+                _check_same(teacher.identity, vocabulary)
             self._teacher = teacher
         return self._teacher
 
     def check(self, vocabulary: TextEmbeddings) -> None:
         """Refuse a teacher that cannot encode words, without reading weights or downloading any.
-
-        For the start of a training, which does not need the teacher itself. A detector that is only
-        tested may lack the teacher's weights.
 
         Raises:
             FileNotFoundError, TypeError, ValueError: The type, an argument, the name or the file of
@@ -95,22 +100,16 @@ class WordEncoder:
 
     def words(
         self,
-        text: str | Sequence[str],
+        text: str | Sequence[str | dict],
         custom_entities: bool,
         vocabulary: TextEmbeddings,
         device: str | torch.device = 'cpu',
         with_vocabulary: bool = True,
     ) -> Words:
-        """The words of a text on a device, as they were if they were asked for lately.
-
-        Args:
-            text, custom_entities, vocabulary: As for :meth:`encode`.
-            device: Where the detector computes, and the teacher too.
-            with_vocabulary: Whether the vocabulary's other words compete with these.
-        """
+        """As :meth:`encode`, on a device; the vocabulary's other words may compete with these."""
         known = self.known(vocabulary)
         key = (str(device), with_vocabulary, custom_entities, _content(text))
-        words = self._questions.pop(key, None)
+        words = self._questions.get(key)
         if words is None:
             encoded = self.encode(text, custom_entities, vocabulary, device)
             everything = known.add_rivals(encoded) if with_vocabulary else encoded
@@ -120,7 +119,7 @@ class WordEncoder:
 
     def encode(
         self,
-        text: str | Sequence[str],
+        text: str | Sequence[str | dict],
         custom_entities: bool,
         vocabulary: TextEmbeddings,
         device: str | torch.device = 'cpu',
@@ -128,21 +127,20 @@ class WordEncoder:
         """The text embeddings of words.
 
         A word that is a category of the vocabulary has that one's embedding and synonyms; see
-        :meth:`KnownWords.find`. The teacher encodes the others, in the prompts of the vocabulary.
+        :meth:`KnownWords.find`. The teacher encodes the others, in the prompts of the vocabulary,
+        and pictures that stand in place of words.
 
         Args:
-            text: Words, see :func:`mmdet_vild.vocabulary.parse_words`. Or a file: ``.txt`` or
-                ``.json``, see :func:`mmdet_vild.vocabulary.load_categories`, beside which the
-                embeddings are stored; ``.npz``, text embeddings with base and novel as they say.
+            text: Words, see :func:`parse_words`. Or a file: ``.txt`` or ``.json``, see
+                :func:`load_categories`, beside which the embeddings are stored; ``.npz``, text
+                embeddings with base and novel as they say.
             custom_entities: As mmdet has it. A text of words needs it to be True.
             vocabulary: The detector's own.
-            device: Where the teacher computes.
+            device: Where the detector computes, and the teacher too.
 
         Raises:
             FileNotFoundError: There is no such file.
-            ValueError: ``custom_entities`` is False, the words or the file are wrong, two words
-                are one category, a word is too long for the teacher, or there is no teacher or
-                another one.
+            ValueError: The words, a picture, the file or the teacher are wrong.
         """
         suffix = _suffix(text)
         if suffix == '.npz':
@@ -155,52 +153,51 @@ class WordEncoder:
             )
         categories = load_categories(text) if suffix else parse_words(text)
         rows, synonyms, novel = self.known(vocabulary).look_up(categories)
-        templates = vocabulary.templates or VILD_TEMPLATES
-        embeddings = [
-            self._encoded.get((words, templates)) if row is None else vocabulary.embeddings[row]
-            for row, words in zip(rows, synonyms, strict=True)
-        ]
-        missing = [i for i, embedding in enumerate(embeddings) if embedding is None]
+        missing = [i for i, row in enumerate(rows) if row is None]
         names = tuple(category['name'] for category in categories)
+        templates = vocabulary.templates or VILD_TEMPLATES
         # Those of missing words are any others until they are encoded.
-        embeddings = np.stack([vocabulary.embeddings[0] if e is None else e for e in embeddings])
+        embeddings = vocabulary.embeddings[[row or 0 for row in rows]]
         found = TextEmbeddings(embeddings, names, novel, vocabulary.teacher, synonyms, templates)
-        if missing:
-            stored = _stored(text, found) if suffix else None
-            if stored is None:
-                stored = self._complete(found, missing, vocabulary, device)
-                if suffix:
-                    _store(text, stored)
+        if not missing:
+            return found
+        path = f'{text}.{found.teacher.replace("/", "-")}.npz' if suffix else ''
+        if stored := _stored(path, found):
             found = replace(found, embeddings=stored.embeddings)
-            new = {(synonyms[i], templates): found.embeddings[i] for i in missing}
-            _keep(self._encoded, new, ENCODED)
+        else:
+            found = self._complete(found, categories, missing, vocabulary, device)
+            if path:
+                _store(path, found)
+        kept = {(synonyms[i], templates): found.embeddings[i] for i in missing}
+        _keep(self._encoded, kept, ENCODED)
         return found
 
-    def _complete(self, found, missing: list[int], vocabulary, device) -> TextEmbeddings:
-        """With the teacher's embeddings of missing words."""
-        if self._teacher_cfg is None:
-            raise ValueError(
-                f'{len(missing)} of {len(found.names)} words are not in the vocabulary of this '
-                f'detector, such as {found.names[missing[0]]!r}, and its config names no teacher '
-                'to encode them with; ask for words of the vocabulary, or set model.teacher to '
-                f'the one that encoded it ({vocabulary.teacher})'
+    def _complete(
+        self, found, categories: list[dict], missing: list[int], vocabulary, device
+    ) -> TextEmbeddings:
+        """With the embeddings of missing words: those that are kept, and the teacher's."""
+        encoded = {i: self._encoded.get((found.synonyms[i], found.templates)) for i in missing}
+        if new := [i for i, embedding in encoded.items() if embedding is None]:
+            names = [found.names[i] + ' (a picture)' * bool(found.pictures[i]) for i in new]
+            teacher = self.teacher(vocabulary, names).to(device)
+            MMLogger.get_current_instance().info(
+                f'{teacher.identity} encodes {len(new)} word{"s"[: len(new) > 1]} in '
+                f'{len(found.templates)} prompts'
             )
-        teacher = self.teacher(vocabulary).to(device)
-        MMLogger.get_current_instance().info(
-            f'{teacher.identity} encodes {len(missing)} word{"s"[: len(missing) > 1]} in '
-            f'{len(found.templates)} prompts'
-        )
-        words = [
-            dict(name=found.names[i], synonyms=list(found.synonyms[i]), frequency=None)
-            for i in missing
-        ]
+            words = [categories[i] | dict(synonyms=list(found.synonyms[i])) for i in new]
+            rows = teacher.encode_categories(words, found.templates).embeddings
+            encoded |= dict(zip(new, rows, strict=True))
+        if len(new) < len(found.names) and hasattr(self._teacher, 'check_distinct'):
+            # Also with words that it encoded before, or that the vocabulary has.
+            pairs = zip(found.names, found.synonyms, strict=True)
+            self._teacher.check_distinct([dict(name=n, synonyms=s) for n, s in pairs])
         embeddings = found.embeddings.copy()
-        embeddings[missing] = teacher.encode_categories(words, found.templates).embeddings
+        embeddings[missing] = list(encoded.values())
         return replace(found, embeddings=embeddings)
 
 
 def _check_same(identity: str, vocabulary: TextEmbeddings) -> None:
-    if not same_teacher(identity, vocabulary.teacher):
+    if not same_space(identity, vocabulary.teacher):
         raise ValueError(
             f'the teacher is {identity}, but {vocabulary.teacher} encoded the vocabulary; name '
             'that one in model.teacher'
@@ -208,12 +205,12 @@ def _check_same(identity: str, vocabulary: TextEmbeddings) -> None:
 
 
 def _keep(kept: dict, new: dict, most: int) -> None:
-    """Add to what is kept, of which the least recently added goes first."""
+    """Add to what is kept, of which the least recently used goes first."""
     for key, value in new.items():
         kept.pop(key, None)
         kept[key] = value
     for key in list(kept)[:-most]:
-        kept.pop(key, None)
+        del kept[key]
 
 
 def _suffix(text: str | Sequence[str]) -> str:
@@ -233,32 +230,33 @@ def _content(text: str | Sequence[str]) -> str:
     """What differs where the words do, without reading words in."""
     suffix = _suffix(text)
     if suffix and Path(text).is_file():
-        return suffix + hashlib.sha256(Path(text).read_bytes()).hexdigest()
-    return repr(text)
+        content = Path(text).read_bytes()
+        named = _named(load_categories(text)) if _EXAMPLES in content else ''
+        return suffix + hashlib.sha256(content).hexdigest() + named
+    if isinstance(text, str) or all(isinstance(word, str) for word in text):
+        return repr(text)
+    return _named(parse_words(text))
+
+
+def _named(categories: list[dict]) -> str:
+    """What words are called; the names of pictures are other ones when their files have changed."""
+    return repr([(category['name'], category['synonyms']) for category in categories])
 
 
 def _ready(path: str, vocabulary: TextEmbeddings) -> TextEmbeddings:
     text = TextEmbeddings.load(path)
-    if not same_teacher(text.teacher, vocabulary.teacher):
+    same = same_teacher(text.teacher, vocabulary.teacher)
+    if not same or text.embed_dims != vocabulary.embed_dims:
         raise ValueError(
-            f'{path} was encoded by the teacher {text.teacher}, the vocabulary of the detector by '
-            f'{vocabulary.teacher}; encode the words with that one'
-        )
-    if text.embed_dims != vocabulary.embed_dims:
-        raise ValueError(
-            f'the embeddings of {path} are {text.embed_dims} wide, those of the vocabulary of the '
-            f'detector {vocabulary.embed_dims}; encode the words again'
+            f'{path} was encoded by the teacher {text.teacher} and is {text.embed_dims} wide, the '
+            f'vocabulary of the detector by {vocabulary.teacher} and {vocabulary.embed_dims} wide; '
+            'encode the words with that one'
         )
     return text
 
 
-def _store_path(file: str, text: TextEmbeddings) -> str:
-    return f'{file}.{text.teacher.replace("/", "-")}.npz'
-
-
-def _stored(file: str, wanted: TextEmbeddings) -> TextEmbeddings | None:
+def _stored(path: str, wanted: TextEmbeddings) -> TextEmbeddings | None:
     """What is stored beside a file of words, if it is what the file says now."""
-    path = _store_path(file, wanted)
     if not Path(path).is_file():
         return None
     try:
@@ -271,12 +269,11 @@ def _stored(file: str, wanted: TextEmbeddings) -> TextEmbeddings | None:
     return stored if same else None
 
 
-def _store(file: str, text: TextEmbeddings) -> None:
-    path = _store_path(file, text)
+def _store(path: str, text: TextEmbeddings) -> None:
     try:
         text.save(path)
     except OSError as error:
         MMLogger.get_current_instance().warning(
-            f'the embeddings of {file} cannot be stored at {path} ({error}), and will be computed '
+            f'the embeddings of words cannot be stored at {path} ({error}), and will be computed '
             'again in the next run'
         )

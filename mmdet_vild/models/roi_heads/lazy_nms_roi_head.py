@@ -1,14 +1,17 @@
-"""mmdet's RoI head with the NMS of ``nms.py``."""
+"""mmdet's RoI head with the NMS of ``lazy_nms.py``."""
 
 from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.registry import MODELS
 from mmdet.utils import ConfigType, InstanceList
 from torch import Tensor
 
-from ..nms import lazy_detections
+from mmdet_vild.options import checked_options
+
+from ..lazy_nms import lazy_detections
 
 
 @MODELS.register_module()
+@checked_options
 class LazyNMSRoIHead(StandardRoIHead):
     """mmdet's standard RoI head, with :func:`lazy_detections` for any bbox head.
 

@@ -1,19 +1,21 @@
 """The bbox head of ViLD-text, ViLD-image and ViLD."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+import torch
 from mmcv.cnn import build_norm_layer
 from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead
 from mmdet.registry import MODELS
+from mmdet.structures.bbox import bbox_overlaps, get_box_tensor
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.nn.functional import softmax
 
-from mmdet_vild.options import checked_options
+from mmdet_vild.options import Fraction, checked_options
 
 from ..classifiers import CLIPTextClassifier
-from ..detections import explained_detections
+from ..explained_detections import explained_detections
 from ..words import Words
 
 
@@ -32,6 +34,32 @@ class FCNormReLU(nn.Sequential):
         return super().forward(x)
 
 
+def _check_loss_cls(head: str, config: dict | None, classifier: dict) -> None:
+    """Refuse a classification loss that is not one of the classifier's scores."""
+    loss = None if config is None else MODELS.build(config)
+    sigmoid = classifier.get('bias') is not None
+    of_sigmoid = getattr(loss, 'use_sigmoid', False)
+    if getattr(loss, 'custom_activation', False) or of_sigmoid != sigmoid:
+        way = (
+            'a sigmoid of each word, as its classifier has a bias; its loss_cls must be one of '
+            'sigmoids, such as CrossEntropyLoss with use_sigmoid=True'
+            if sigmoid
+            else 'a softmax over the words and background; its loss_cls must be one of softmax, '
+            'such as CrossEntropyLoss with use_sigmoid=False'
+        )
+        raise ValueError(f'{head} classifies by {way}, found {config}')
+
+
+def through(x: Tensor, convs: Iterable[nn.Module], fcs: Iterable[nn.Module]) -> Tensor:
+    """RoI features (n, ...) after a branch's convs, and then its FCs, each of one row a RoI."""
+    for conv in convs:
+        x = conv(x)
+    x = x.flatten(1)
+    for fc in fcs:
+        x = fc(x)
+    return x
+
+
 @MODELS.register_module()
 @checked_options
 class ViLDBBoxHead(ConvFCBBoxHead):
@@ -39,160 +67,176 @@ class ViLDBBoxHead(ConvFCBBoxHead):
 
     ``cls_predictor_cfg`` must be a :class:`CLIPTextClassifier`. A classifier without background
     makes it the head of ViLD-image, which has no classification loss: it learns from the
-    teacher's image embeddings alone, and scores by a softmax over the categories.
+    teacher's image embeddings alone, and scores by a softmax over the categories. One with a
+    ``bias`` classifies by a sigmoid of each word, and needs a ``loss_cls`` of sigmoids, such as
+    ``CrossEntropyLoss`` or ``FocalLoss`` with ``use_sigmoid=True``.
 
     Args:
         fc_norm_cfg: Norm after each FC, as the authors have; default none, as mmdet has.
         with_reg: Whether it predicts boxes.
+        loss_iou: Config of :class:`LocalisationQualityLoss`, which teaches the head to predict, of
+            regions that are annotated alone, their IoU with the object, whatever it is called (OLN,
+            Kim et al., RA-L 2022). Scores are then geometric means of the words'
+            probabilities and that. None for no such prediction.
+        iou_weight: The exponent of the predicted IoU in the scores; 1 less it is the other one.
         init_cfg: Default: mmdet's.
         **kwargs: As :class:`mmdet.models.roi_heads.bbox_heads.ConvFCBBoxHead`; the branches are
             all shared, and the box is class-agnostic.
+
+    Raises:
+        TypeError, ValueError: It would be another kind of head.
     """
+
+    #: Whether there may be convs and FCs of one branch alone.
+    SEPARATE = False
 
     def __init__(
         self,
         fc_norm_cfg: dict | None = None,
         with_reg: bool = True,
+        loss_iou: dict | None = None,
+        iou_weight: Fraction = 0.5,
         init_cfg: dict | list | None = None,
         **kwargs,
     ) -> None:
-        own = {'reg_class_agnostic', 'with_avg_pool', 'with_cls'} | {
-            f'num_{branch}_{kind}' for branch in ('cls', 'reg') for kind in ('convs', 'fcs')
-        }
-        given = sorted(own & set(kwargs))
-        if given:
+        name = type(self).__name__
+        own = {'reg_class_agnostic', 'with_avg_pool', 'with_cls'}
+        if not self.SEPARATE:
+            own |= {
+                f'num_{branch}_{kind}' for branch in ('cls', 'reg') for kind in ('convs', 'fcs')
+            }
+        if given := sorted(own & set(kwargs)):
             raise TypeError(
-                f'{type(self).__name__} does not take {given}: its convs and FCs are shared, '
-                'and its box is class-agnostic'
+                f'{name} does not take {given}: its convs and FCs are shared, and its box is '
+                'class-agnostic'
             )
-        if kwargs.get('num_shared_fcs', 0) < 1:
-            raise ValueError(f'{type(self).__name__} needs num_shared_fcs of 1 or more')
-        loss_cls = MODELS.build(kwargs['loss_cls']) if 'loss_cls' in kwargs else None
-        if getattr(loss_cls, 'use_sigmoid', False) or getattr(loss_cls, 'custom_activation', False):
-            raise ValueError(
-                f'{type(self).__name__} classifies by a softmax over the words and background; '
-                f'its loss_cls must be one of softmax, such as CrossEntropyLoss with '
-                f'use_sigmoid=False, found {kwargs["loss_cls"]}'
-            )
+        if not self.SEPARATE and kwargs.get('num_shared_fcs', 0) < 1:
+            raise ValueError(f'{name} needs num_shared_fcs of 1 or more')
+        _check_loss_cls(name, kwargs.get('loss_cls'), kwargs.get('cls_predictor_cfg') or {})
         self.fc_norm_cfg = fc_norm_cfg
         super().__init__(
             reg_class_agnostic=True, with_reg=with_reg, init_cfg=init_cfg or [], **kwargs
         )
         if not isinstance(self.fc_cls, CLIPTextClassifier):
             raise TypeError(
-                f'cls_predictor_cfg of {type(self).__name__} must be a CLIPTextClassifier, found '
+                f'cls_predictor_cfg of {name} must be a CLIPTextClassifier, found '
                 f'{type(self.fc_cls).__name__}'
             )
+        self.loss_iou = None if loss_iou is None else MODELS.build(loss_iou)
+        self.iou_weight = iou_weight
+        if loss_iou is not None:
+            self.fc_iou = nn.Linear(self.shared_out_channels, 1)
         if init_cfg is None:
             # mmdet's own initialisation names whole branches, norms included.
             self.init_cfg = [dict(type='Xavier', distribution='uniform', layer='Linear')]
             if with_reg:
                 self.init_cfg += [dict(type='Normal', std=0.001, override=dict(name='fc_reg'))]
 
-    def _add_conv_fc_branch(
-        self, num_branch_convs: int, num_branch_fcs: int, in_channels: int, is_shared: bool = False
-    ) -> tuple:
+    def _add_conv_fc_branch(self, *args, **kwargs) -> tuple:
         """mmdet's, with the norm and the ReLU of each FC in one module with it."""
-        convs, fcs, width = super()._add_conv_fc_branch(
-            num_branch_convs, num_branch_fcs, in_channels, is_shared
-        )
+        convs, fcs, width = super()._add_conv_fc_branch(*args, **kwargs)
         fcs = nn.ModuleList(
             FCNormReLU(fc.in_features, fc.out_features, self.fc_norm_cfg) for fc in fcs
         )
         return convs, fcs, width
 
     def embed(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Region embeddings and boxes.
+        """Embeddings (n, D), of length 1, and box deltas (n, 4) or None.
+
+        With ``loss_iou`` a fifth column of the deltas is the logit of the predicted IoU.
 
         Args:
             x: (n, in_channels, 7, 7) RoI features.
-
-        Returns:
-            Embeddings (n, D), L2-normalised, and box deltas (n, 4) or None.
         """
-        for conv in self.shared_convs:
-            x = conv(x)
-        x = x.flatten(1)
-        for fc in self.shared_fcs:
-            x = fc(x)
-        return self.fc_cls.embed(x), self.fc_reg(x) if self.with_reg else None
+        if self.shared_convs and x.device.type == 'cpu':
+            # In this layout their backward pass takes less time; on a GPU it was not measured.
+            x = x.contiguous(memory_format=torch.channels_last)
+        x = through(x, self.shared_convs, self.shared_fcs)
+        bbox_pred = self.fc_reg(x) if self.with_reg else None
+        if self.loss_iou is not None:
+            bbox_pred = torch.cat([bbox_pred, self.fc_iou(x)], dim=1)
+        return self.fc_cls.embed(x), bbox_pred
 
     def classify(self, embeddings: Tensor, words: Words | None = None) -> Tensor:
-        """Logits of what :meth:`embed` returns.
-
-        Args:
-            embeddings: (n, D).
-            words: C words, and R that compete with them; default: the vocabulary.
-
-        Returns:
-            (n, C + R + 1) with background last, or (n, C + R) without background.
-        """
+        """Logits of what :meth:`embed` returns; see :meth:`CLIPTextClassifier.classify`."""
         return self.fc_cls.classify(embeddings, words)
 
     def forward(self, x: Tensor, words: Words | None = None) -> tuple[Tensor, Tensor | None]:
-        """Logits and boxes.
-
-        Args:
-            x: (n, in_channels, 7, 7) RoI features.
-            words: As for :meth:`classify`.
-
-        Returns:
-            Logits as :meth:`classify`, and box deltas (n, 4) or None.
-        """
+        """As :meth:`embed`, and with logits, as of :meth:`classify`, for embeddings."""
         embeddings, bbox_pred = self.embed(x)
         return self.classify(embeddings, words), bbox_pred
 
     def forward_distill(self, x: Tensor, num_distill: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Sampled RoIs and, after them, distillation RoIs in one pass.
+        """Sampled RoIs and, after them, ``num_distill`` distillation RoIs in one pass.
 
         Args:
             x: (n + num_distill, in_channels, 7, 7) RoI features.
-            num_distill: How many of the rows, at the end, are distillation RoIs.
 
         Returns:
             Logits (n, C + 1) and box deltas (n, 4) of the sampled RoIs, and embeddings
-            (num_distill, D) of the distillation RoIs.
+            (num_distill, D) of the others.
         """
         embeddings, bbox_pred = self.embed(x)
-        num_sampled = len(x) - num_distill
-        return (
-            self.classify(embeddings[:num_sampled]),
-            bbox_pred[:num_sampled],
-            embeddings[num_sampled:],
-        )
+        sampled, distilled = embeddings.split([len(x) - num_distill, num_distill])
+        return self.classify(sampled), bbox_pred[: len(sampled)], distilled
 
-    def loss(self, cls_score: Tensor, *args, **kwargs) -> dict:
-        """As :meth:`mmdet.models.roi_heads.bbox_heads.BBoxHead.loss`.
+    def loss(
+        self,
+        cls_score: Tensor,
+        bbox_pred: Tensor | None,
+        rois: Tensor,
+        labels: Tensor,
+        label_weights: Tensor,
+        bbox_targets: Tensor,
+        *args,
+        **kwargs,
+    ) -> dict:
+        """As :meth:`mmdet.models.roi_heads.bbox_heads.BBoxHead.loss`, and perhaps ``loss_iou``.
 
         A batch without any RoI still yields a classification loss, of zero, so that every rank
         of a distributed run has a gradient for every parameter.
         """
-        if self.fc_cls.background is None:
-            return super().loss(None, *args, **kwargs)
-        logits = self.fc_cls.training_logits(cls_score)
-        losses = super().loss(logits, *args, **kwargs)
-        if not logits.numel():
-            losses['loss_cls'] = logits.sum()
+        if self.loss_iou is not None:
+            bbox_pred, quality = bbox_pred.split([4, 1], dim=1)
+        targets = (bbox_pred, rois, labels, label_weights, bbox_targets)
+        if self.fc_cls.has_loss:
+            logits = self.fc_cls.training_logits(cls_score, labels)
+            losses = super().loss(logits, *targets, *args, **kwargs)
+            if not logits.numel():
+                losses['loss_cls'] = logits.sum()
+        else:
+            losses = super().loss(None, *targets, *args, **kwargs)
+        if self.loss_iou is not None:
+            losses['loss_iou'] = self._iou_loss(quality, rois[:, 1:], labels, bbox_targets)
         return losses
 
-    def branch_scores(self, cls_score: Tensor) -> dict[str, Tensor]:
-        """Probabilities (n, C + R) of the words by each branch (ViLD, Sec. 3.2).
+    def _iou_loss(self, quality: Tensor, boxes: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+        annotated = (labels >= 0) & (labels < self.num_classes)
+        objects = targets
+        if not self.reg_decoded_bbox:  # what was encoded
+            objects = get_box_tensor(self.bbox_coder.decode(boxes, targets))
+        ious = bbox_overlaps(boxes, objects, is_aligned=True)
+        return self.loss_iou(quality, ious, annotated.to(ious))
+
+    def scores(self, cls_score: Tensor, novel: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Probabilities (n, C + R) of the words (ViLD, Sec. 3.2), and those of each branch.
 
         Args:
-            cls_score: Logits; see :meth:`classify`.
+            cls_score: Logits; see :meth:`classify`. Background is dropped after the softmax, which
+                a classifier with a ``bias`` has none of.
+            novel: (C + R,) bool.
 
         Returns:
-            ``text_scores``, or ``image_scores`` of a head without background, which learned from
-            the teacher's images alone. Background is dropped after the softmax.
+            The scores, and ``text_scores``, or ``image_scores`` of a head without background, which
+            learned from the teacher's images alone.
         """
-        if self.fc_cls.background is None:
-            return {'image_scores': softmax(cls_score, dim=1)}
-        return {'text_scores': softmax(cls_score, dim=1)[:, :-1]}
-
-    def combined_scores(self, branches: dict[str, Tensor], novel: Tensor) -> Tensor:
-        """Scores (n, C + R) from those of the branches, for words of which (C + R,) are novel."""
-        (scores,) = branches.values()
-        return scores
+        if self.fc_cls.bias is not None:
+            scores = cls_score.sigmoid()
+            return scores, {'text_scores': scores}
+        scores, branch = softmax(cls_score, dim=1), 'image_scores'
+        if self.fc_cls.background is not None:
+            scores, branch = scores[:, :-1], 'text_scores'
+        return scores, {branch: scores}
 
     def predict_by_feat(
         self,
@@ -205,46 +249,38 @@ class ViLDBBoxHead(ConvFCBBoxHead):
         words: Sequence[Words | None] | None = None,
         objectness: Sequence[Tensor | None] | None = None,
     ) -> list[InstanceData]:
-        """Detections of each image of a batch, among its own words.
+        """Detections of each image of a batch, among its own words; see mmdet's.
 
         Args:
-            rois: Of each image (n, 5), and so the others, as mmdet has them.
-            cls_scores: Of each image, logits of its words; see :meth:`classify`.
-            bbox_preds: Of each image, box deltas (n, 4).
+            rois: (n, 5) of each image.
+            cls_scores: Logits of its words; see :meth:`classify`.
+            bbox_preds: Box deltas (n, 4), with ``loss_iou`` (n, 5); see :meth:`embed`.
             batch_img_metas: Of each image.
             rcnn_test_cfg: See :func:`explained_detections`. Without it the results hold the boxes
                 (n, 4) and scores (n, C + R) of every RoI, before any NMS.
             rescale: Whether boxes are those of the original image.
-            words: Of each image, as for :meth:`classify`.
-            objectness: Of each image (n,) the RPN's scores.
+            words: As for :meth:`classify`.
+            objectness: (n,) the RPN's scores.
         """
         nothing = [None] * len(batch_img_metas)
-        images = (rois, cls_scores, bbox_preds, batch_img_metas, words or nothing)
-        return [
-            self._predict_by_feat_single(*image, rescale, rcnn_test_cfg)
-            for image in zip(*images, objectness or nothing, strict=True)
-        ]
-
-    def _predict_by_feat_single(
-        self,
-        roi: Tensor,
-        cls_score: Tensor,
-        bbox_pred: Tensor,
-        img_meta: dict,
-        words: Words | None,
-        objectness: Tensor | None,
-        rescale: bool,
-        rcnn_test_cfg: ConfigDict | None,
-    ) -> InstanceData:
-        # mmdet decodes the boxes; its softmax, over no logits here, is replaced.
-        results = super()._predict_by_feat_single(
-            roi, cls_score[:, :0], bbox_pred, img_meta, rescale, None
-        )
-        words = self.fc_cls.words if words is None else words
-        branches = self.branch_scores(cls_score)
-        scores = self.combined_scores(branches, words.novel)
-        if rcnn_test_cfg is None:
-            results.scores = scores
-            return results
-        parts = {**branches, 'objectness': objectness}
-        return explained_detections(results.bboxes, scores, rcnn_test_cfg, words, parts)
+        found = []
+        for roi, logits, deltas, meta, asked, proposed in zip(
+            rois, cls_scores, bbox_preds, batch_img_metas, words or nothing,
+            objectness or nothing, strict=True,
+        ):  # fmt: skip
+            # mmdet decodes the boxes; its softmax, over no logits here, is replaced.
+            boxes = deltas if self.loss_iou is None else deltas[:, :4]
+            result = self._predict_by_feat_single(roi, logits[:, :0], boxes, meta, rescale, None)
+            asked = asked or self.fc_cls.words
+            result.scores, parts = self.scores(logits, asked.novel)
+            if self.loss_iou is not None:
+                parts['iou_scores'] = quality = deltas[:, 4].float().sigmoid()
+                weights = (1 - self.iou_weight, self.iou_weight)
+                result.scores = result.scores ** weights[0] * (quality ** weights[1])[:, None]
+            if rcnn_test_cfg is not None:
+                parts['objectness'] = proposed
+                result = explained_detections(
+                    result.bboxes, result.scores, rcnn_test_cfg, asked, parts
+                )
+            found.append(result)
+        return found

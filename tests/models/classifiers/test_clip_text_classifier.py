@@ -1,42 +1,45 @@
 """The text classifier against a float64 formula."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from mmdet.registry import MODELS
+from small_models import build as build_model
 
-from mmdet_vild.models import vocabulary_state
+from mmdet_vild.models import Words
 from mmdet_vild.vocabulary import TextEmbeddings
 
 pytestmark = pytest.mark.onedl
 
 
-def build(path: str, count: int = 7, **kwargs):
-    torch.manual_seed(0)
-    classifier = MODELS.build(
-        dict(
-            type='CLIPTextClassifier',
-            in_features=12,
-            out_features=count + 1,
-            text_embeddings=path,
-            **kwargs,
-        )
-    )
-    classifier.init_weights()
-    return classifier
+def build(path: str | None, count: int = 7, **kwargs):
+    cfg = dict(type='CLIPTextClassifier', in_features=12, out_features=count + 1)
+    return build_model({**cfg, 'text_embeddings': path, **kwargs})
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def embedded(classifier, features: torch.Tensor) -> np.ndarray:
+    weight, bias = (p.detach().double().numpy() for p in classifier.projection.parameters())
+    return unit(features.double().numpy() @ weight.T + bias)
 
 
 def reference(classifier, path: str, features: torch.Tensor) -> np.ndarray:
     """Cosine similarities over tau, in float64: words, then background."""
-
-    def unit(x: np.ndarray) -> np.ndarray:
-        return x / np.linalg.norm(x, axis=-1, keepdims=True)
-
-    weight, bias = (p.detach().double().numpy() for p in classifier.projection.parameters())
-    region = unit(features.double().numpy() @ weight.T + bias)
     words = unit(TextEmbeddings.load(path).embeddings.astype(float))
     background = unit(classifier.background.detach().double().numpy())
-    return region @ np.vstack([words, background]).T / classifier.temperature
+    return (
+        embedded(classifier, features) @ np.vstack([words, background]).T / classifier.temperature
+    )
+
+
+def check(found: torch.Tensor, expected: np.ndarray) -> None:
+    tolerance = 1e-5 * abs(expected).max()
+    np.testing.assert_allclose(found.detach().numpy(), expected, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize('temperature', [0.01, 0.07])
@@ -44,10 +47,7 @@ def test_logits(write_text, temperature):
     path = write_text()
     classifier = build(path, temperature=temperature).eval()
     features = torch.randn(5, 12)
-    expected = reference(classifier, path, features)
-    np.testing.assert_allclose(
-        classifier(features).detach().numpy(), expected, rtol=0, atol=1e-5 * abs(expected).max()
-    )
+    check(classifier(features), reference(classifier, path, features))
 
 
 def test_novel_logits_are_zero_in_training_only(write_text):
@@ -56,28 +56,20 @@ def test_novel_logits_are_zero_in_training_only(write_text):
     trained, tested = classifier.train()(features), classifier.eval()(features)
     assert (trained[:, 5:7] == 0).all() and (tested[:, 5:7] != 0).all()
     torch.testing.assert_close(trained[:, [0, 1, 2, 3, 4, 7]], tested[:, [0, 1, 2, 3, 4, 7]])
+    named = build(write_text(), novel_categories=['text 0']).train()(features)
+    assert (named[:, 0] == 0).all() and (named[:, 1:] != 0).all()
 
 
-def test_novel_categories_by_name(write_text):
-    classifier = build(write_text(), novel_categories=['text 0'])
-    logits = classifier.train()(torch.randn(5, 12))
-    assert (logits[:, 0] == 0).all() and (logits[:, 1:] != 0).all()
-    with pytest.raises(ValueError, match=r"not in .*'cat'"):
-        build(write_text(), novel_categories=['cat', 'text 0'])
-
-
-def test_without_background(write_text):
-    classifier = build(write_text(), with_background=False)
-    assert classifier(torch.randn(5, 12)).shape == (5, 7)
-    assert 'background' not in dict(classifier.named_parameters())
-
-
-def test_words_are_frozen_and_background_learns(write_text):
+def test_what_learns(write_text):
+    """The words are frozen, and background is optional."""
     classifier = build(write_text())
     names = set(dict(classifier.named_parameters()))
     assert names == {'projection.weight', 'projection.bias', 'background'}
     classifier(torch.randn(5, 12)).square().sum().backward()
     assert all(p.grad.abs().sum() > 0 for p in classifier.parameters())
+    without = build(write_text(), with_background=False)
+    assert without(torch.randn(5, 12)).shape == (5, 7)
+    assert 'background' not in dict(without.named_parameters())
 
 
 def test_float32_under_autocast(write_text):
@@ -89,52 +81,35 @@ def test_float32_under_autocast(write_text):
         logits = classifier(features)
     assert projected.dtype == torch.bfloat16 and logits.dtype == torch.float32
     # Rounding the projection is all that autocast may change: cosines of it are exact.
-    unit = projected.double() / projected.double().norm(dim=1, keepdim=True)
-    words = torch.from_numpy(TextEmbeddings.load(path).embeddings).double()
-    words = words / words.norm(dim=1, keepdim=True)
-    torch.testing.assert_close(logits[:, :7].double(), unit @ words.t() / 0.01, rtol=0, atol=1e-4)
+    words = unit(TextEmbeddings.load(path).embeddings.astype(float))
+    expected = unit(projected.detach().double().numpy()) @ words.T / 0.01
+    np.testing.assert_allclose(logits[:, :7].detach().numpy(), expected, rtol=0, atol=1e-4)
 
 
 def test_vocabulary_is_swapped_after_training(write_text):
     """A checkpoint loads under more words, strictly, and the words are the new ones."""
-    trained = build(write_text())
-    swapped = build(write_text(count=20, name='other', seed=1), count=20)
+    trained, other = build(write_text()), write_text(count=20, name='other', seed=1)
+    swapped = build(other, count=20)
     swapped.load_state_dict(trained.state_dict(), strict=True)
     features = torch.randn(3, 12)
-    expected = reference(trained, write_text(count=20, name='other', seed=1), features)
-    np.testing.assert_allclose(
-        swapped.eval()(features).detach().numpy(), expected, atol=1e-5 * abs(expected).max()
-    )
+    check(swapped.eval()(features), reference(trained, other, features))
 
 
-def test_words_of_another_teacher_do_not_fit_a_checkpoint(write_text):
-    """Of the same width, they would load and give wrong labels."""
+def test_teachers_of_a_checkpoint(write_text):
+    """Words of another one would load, if of the same width, and give wrong labels."""
     trained = build(write_text())
     other = build(write_text(name='other', teacher='teacher@1'))
-    with pytest.raises(
-        ValueError, match=r'other.npz was encoded by the teacher teacher@1.*another'
-    ):
+    with pytest.raises(ValueError, match='other.npz was encoded by the teacher teacher@1.*another'):
         other.load_state_dict(trained.state_dict())
-
-
-def test_weights_that_do_not_name_their_teacher_load(write_text):
-    """Such as converted ones; what the classifier says of itself stays."""
-    classifier = build(write_text())
-    weights = {k: v for k, v in classifier.state_dict().items() if k != 'teacher_digest'}
-    digest = classifier.teacher_digest.clone()
-    classifier.load_state_dict(weights, strict=True)
-    assert torch.equal(classifier.teacher_digest, digest)
-
-
-def test_a_teacher_of_which_nobody_knows_the_weights(write_text):
-    """Its words fit every checkpoint, and what learns from them fits every teacher."""
-    known = build(write_text(teacher='teacher@1'))
+    # Weights that do not name theirs, or one of which nobody knows the weights, fit every one.
     unknown = build(write_text(name='unknown', teacher='teacher'))
-    digest = known.teacher_digest.clone()
-    known.load_state_dict(unknown.state_dict(), strict=True)
-    assert torch.equal(known.teacher_digest, digest)
+    nameless = {k: v for k, v in trained.state_dict().items() if k != 'teacher_digest'}
+    for weights in (nameless, unknown.state_dict()):
+        digest = other.teacher_digest.clone()
+        other.load_state_dict(weights, strict=True)
+        assert torch.equal(other.teacher_digest, digest)
     with pytest.raises(ValueError, match='was encoded by the teacher teacher, but the checkpoint'):
-        unknown.load_state_dict(known.state_dict())
+        unknown.load_state_dict(trained.state_dict())
 
 
 def test_any_mmdet_bbox_head_takes_it(write_text):
@@ -157,87 +132,17 @@ def test_any_mmdet_bbox_head_takes_it(write_text):
 @pytest.mark.parametrize(
     ('kwargs', 'message'),
     [
-        (dict(count=8), r'holds 7 categories.*num_classes=8.*set num_classes to 7'),
+        (dict(count=8), 'holds 7 categories.*num_classes=8.*set num_classes to 7'),
         (dict(temperature=0.0), 'temperature of CLIPTextClassifier must be a number above 0'),
+        (dict(novel_categories=['cat', 'text 0']), "not in .*'cat'"),
+        (dict(embed_dims=16), 'either a text-embedding file'),
+        (dict(synonyms='sum'), "'average' or 'max' or 'mean' or 'random', found 'sum'"),
+        (dict(synonyms='max'), 'has the average of synonyms alone; name a file'),
     ],
 )
 def test_refuses(write_text, kwargs, message):
     with pytest.raises(ValueError, match=message):
         build(write_text(), **kwargs)
-
-
-def test_missing_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'no text-embedding file at .*encode_vocabulary'):
-        build(str(tmp_path / 'absent.npz'))
-
-
-def json_tensor(text: str) -> torch.Tensor:
-    return torch.tensor(list(text.encode()), dtype=torch.uint8)
-
-
-class TestBaked:
-    """The vocabulary in the checkpoint, in place of a file."""
-
-    @staticmethod
-    def state(write_text, **changes):
-        """Of a trained classifier, with other words baked in."""
-        state = build(write_text()).state_dict()
-        text = TextEmbeddings.load(write_text(count=4, name='other', seed=1))
-        return state | vocabulary_state(text, 4) | changes, text
-
-    def test_words_are_the_checkpoints(self, write_text, tmp_path):
-        state, text = self.state(write_text)
-        torch.save(state, tmp_path / 'baked.pth')
-        baked = build(None, count=4, embed_dims=16).eval()
-        assert baked.names == ()
-        with pytest.raises(ValueError, match='in its checkpoint, which was not loaded'):
-            baked(torch.randn(5, 12))
-        baked.load_state_dict(torch.load(tmp_path / 'baked.pth', weights_only=True), strict=True)
-        expected = build(write_text(count=4, name='other', seed=1), count=4).eval()
-        expected.load_state_dict(state, strict=True)  # the file's words, whatever is in there
-        features = torch.randn(5, 12)
-        torch.testing.assert_close(baked(features), expected(features))
-        assert baked.names == text.names and torch.equal(baked.novel, expected.novel)
-        assert baked.teacher == text.teacher
-        again = build(None, count=4, embed_dims=16)
-        again.load_state_dict(baked.state_dict(), strict=True)
-        torch.testing.assert_close(again.eval()(features), baked(features))
-
-    @pytest.mark.parametrize(
-        ('changes', 'message'),
-        [
-            (dict(vocabulary_json=json_tensor('{')), 'is damaged: Expecting'),
-            (dict(vocabulary_json=json_tensor('[]')), 'is damaged: list'),
-            (dict(vocabulary_json=json_tensor('[' * 10_000)), 'is damaged: maximum recursion'),
-            (dict(vocabulary_json='names'), 'is damaged: .*str'),
-            (dict(novel=None), 'is damaged: .*NoneType'),
-            (dict(text_embeddings=torch.zeros(4, 16)), 'is damaged: .* zero or not finite'),
-            (dict(novel=torch.zeros(3, dtype=torch.bool)), 'is damaged: found 4 embeddings'),
-            (dict(text_embeddings=torch.ones(4, 8)), 'are 8 wide, but embed_dims is 16'),
-            (dict(teacher_digest=torch.ones(32, dtype=torch.uint8)), 'words of another'),
-            (dict(teacher_digest='?'), 'words of another'),
-        ],
-    )
-    def test_refuses_damage(self, write_text, changes, message):
-        state, _ = self.state(write_text, **changes)
-        with pytest.raises(ValueError, match=message):
-            build(None, count=4, embed_dims=16).load_state_dict(state)
-
-    def test_refuses_fewer_words_than_it_detects(self, write_text):
-        state, text = self.state(write_text)
-        state |= vocabulary_state(text, 7)
-        with pytest.raises(ValueError, match='is damaged: 7 of its 4 words'):
-            build(None, count=7, embed_dims=16).load_state_dict(state)
-
-    def test_refuses_a_checkpoint_without(self, write_text):
-        with pytest.raises(ValueError, match='has no text_embeddings, novel, vocabulary_json'):
-            build(None, embed_dims=16).load_state_dict(build(write_text()).state_dict())
-        with pytest.raises(ValueError, match='holds 4 categories, .* num_classes=7'):
-            build(None, embed_dims=16).load_state_dict(self.state(write_text)[0])
-        with pytest.raises(ValueError, match='either a text-embedding file'):
-            build(None)
-        with pytest.raises(ValueError, match='either a text-embedding file'):
-            build(write_text(), embed_dims=16)
 
 
 class TestSynonyms:
@@ -258,26 +163,21 @@ class TestSynonyms:
         return path
 
     @pytest.mark.parametrize('shape', [(5,), (2, 5), (2, 3, 4)])
-    @pytest.mark.parametrize('synonyms', ['average', 'max', 'mean'])
+    @pytest.mark.parametrize('synonyms', ['average', 'max', 'mean', 'random'])
     def test_logits(self, path, synonyms, shape):
         """Of any shape of features, against float64."""
         classifier = build(path, 3, synonyms=synonyms, temperature=0.1).eval()
         features = torch.randn(*shape, 12)
         text = TextEmbeddings.load(path)
-        weight, bias = (p.detach().double().numpy() for p in classifier.projection.parameters())
-        region = features.double().numpy() @ weight.T + bias
-        region /= np.linalg.norm(region, axis=-1, keepdims=True)
         rows = np.split(text.synonym_embeddings.astype(float), np.cumsum(self.COUNTS)[:-1])
         if synonyms == 'average':
             rows = [row[None] for row in text.embeddings.astype(float)]
-        similarities = [
-            region @ (part / np.linalg.norm(part, axis=1, keepdims=True)).T for part in rows
-        ]
-        reduce = np.max if synonyms == 'max' else np.mean
+        similarities = [embedded(classifier, features) @ unit(part).T for part in rows]
+        reduce = np.max if synonyms in ('max', 'random') else np.mean
         expected = np.stack([reduce(part, axis=-1) for part in similarities], axis=-1) / 0.1
         found = classifier(features)
         assert found.shape == (*shape, 4)
-        np.testing.assert_allclose(found[..., :3].detach().numpy(), expected, rtol=0, atol=1e-5)
+        check(found[..., :3], expected)
 
     def test_gradient_of_the_best(self, path):
         """The maximum teaches the nearest synonym alone; novel categories none."""
@@ -287,24 +187,37 @@ class TestSynonyms:
         logits.sum().backward()
         assert classifier.projection.weight.grad.abs().sum() > 0
 
-    def test_refuses(self, path, write_text):
-        with pytest.raises(ValueError, match='has the average of synonyms alone; encode'):
-            build(write_text(), synonyms='max')
-        with pytest.raises(ValueError, match='the vocabulary of a checkpoint has the average'):
-            build(None, 3, embed_dims=16, synonyms='mean')
-        with pytest.raises(ValueError, match="'average' or 'max' or 'mean', found 'sum'"):
-            build(path, 3, synonyms='sum')
+    def test_a_name_drawn_for_each_category(self, path):
+        """In training, anew in each pass, and the same for all regions; all names come up."""
+        classifier = build(path, 3, synonyms='random', temperature=0.1, mask_novel=False).train()
+        features = torch.randn(2, 12)
+        text = TextEmbeddings.load(path)
+        rows = np.split(text.synonym_embeddings.astype(float), np.cumsum(self.COUNTS)[:-1])
+        similarities = [embedded(classifier, features) @ unit(part).T / 0.1 for part in rows]
+        drawn = set()
+        for _ in range(60):
+            found = classifier(features)[:, :3].detach().double().numpy()
+            of_each = []
+            for column, names in enumerate(similarities):
+                errors = np.abs(names - found[:, column, None]).max(axis=0)
+                assert errors.min() < 1e-4
+                of_each.append(int(errors.argmin()))
+            drawn.add(tuple(of_each))
+        assert drawn == {(0, i, j) for i in range(3) for j in range(2)}
+
+    def test_texts_of_categories(self, path):
+        text = TextEmbeddings.load(path)
+        labels = torch.tensor([2, 0, 2, 1])
+        averages = unit(text.embeddings.astype(float))[labels]
+        check(build(path, 3).texts_of(labels), averages)
+        rows = np.split(unit(text.synonym_embeddings.astype(float)), np.cumsum(self.COUNTS)[:-1])
+        means = np.stack([rows[label].mean(0) for label in labels])
+        check(build(path, 3, synonyms='max').texts_of(labels), means)
+
+    def test_a_row_for_each(self, path):
         text = TextEmbeddings.load(path)
         with pytest.raises(ValueError, match=r'have shape \(5, 16\), expected \(6, 16\)'):
-            TextEmbeddings(
-                text.embeddings,
-                text.names,
-                text.novel,
-                't',
-                text.synonyms,
-                (),
-                text.synonym_embeddings[1:],
-            )
+            replace(text, synonym_embeddings=text.synonym_embeddings[1:])
 
 
 def test_learned_temperature(write_text):
@@ -320,6 +233,182 @@ def test_learned_temperature(write_text):
     other = build(path, temperature=0.07, learned_temperature=True)
     other.load_state_dict(classifier.state_dict(), strict=True)
     assert other.temperature.item() == pytest.approx(0.07 / np.e, rel=1e-5)
-    assert {'projection.weight', 'projection.bias', 'background', 'logit_scale'} == set(
-        dict(other.named_parameters())
-    )
+    assert 'logit_scale' in dict(other.named_parameters())
+
+
+def test_novel_words_that_are_not_in_the_softmax(write_text):
+    """They are none of the classes that a loss is computed of."""
+    classifier = build(write_text(), mask_novel='drop')
+    features = torch.randn(5, 12)
+    trained, tested = classifier.train()(features), classifier.eval()(features)
+    assert (trained[:, 5:7] == -torch.inf).all() and tested.isfinite().all()
+    left = tested[:, [0, 1, 2, 3, 4, 7]]
+    labels = torch.tensor([0, 4, 2, 7, 1])
+    expected = torch.nn.functional.cross_entropy(left, labels.clamp(max=5))
+    loss = torch.nn.functional.cross_entropy(trained, labels)
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    assert all(parameter.grad.isfinite().all() for parameter in classifier.parameters())
+
+
+def test_a_background_of_any_length(write_text):
+    classifier = build(write_text(), normalize_background=False).eval()
+    features = torch.randn(5, 12)
+    background = classifier.background.detach().double().numpy()
+    expected = embedded(classifier, features) @ background / 0.01
+    check(classifier(features)[:, -1], expected)
+
+
+class TestPictures:
+    """In place of words, against the formula: as similar to the average region as texts are."""
+
+    NAMES = ('a', 'my mug', 'b', 'c', 'it')
+
+    @pytest.fixture
+    def text(self) -> TextEmbeddings:
+        """The vocabulary's texts, and two pictures much nearer to all regions than these."""
+        rows = np.random.default_rng(3).normal(size=(5, 16))
+        rows[[1, 4]] += 20 * unit(np.ones(16))
+        synonyms = tuple((n,) if len(n) == 1 else (f'picture:{0:016x}',) for n in self.NAMES)
+        return TextEmbeddings(rows, self.NAMES, [False] * 5, 'teacher@0', synonyms)
+
+    def expected(self, classifier, seen: np.ndarray, rows: np.ndarray, own: np.ndarray):
+        logits = seen @ unit(rows.astype(float)).T
+        mean, texts = seen.mean(0), unit(own.astype(float)).mean(0)
+        for picture in (1, 4):
+            logits[:, picture] = (seen - mean) @ unit(rows.astype(float))[picture] + mean @ texts
+        return logits / classifier.temperature
+
+    def test_asked_for(self, write_text, text):
+        """On the level of the texts beside them; without any, on that of the vocabulary's."""
+        path = write_text()
+        classifier = build(path, with_background=False).eval()
+        features = torch.randn(6, 12) + 3
+        seen, own = embedded(classifier, features), text.embeddings[[0, 2, 3]]
+        words = Words.from_text_embeddings(text)
+        assert words.pictures.tolist() == [False, True, False, False, True]
+        found = classifier.classify(classifier.embed(features), words)
+        check(found, self.expected(classifier, seen, text.embeddings, own))
+        only = replace(words, embeddings=words.embeddings[[1, 4]], pictures=words.pictures[[1, 4]])
+        alone = classifier.classify(classifier.embed(features), only)
+        own = TextEmbeddings.load(path).embeddings
+        check(alone, self.expected(classifier, seen, text.embeddings, own)[:, [1, 4]])
+        # of any shape
+        nested = classifier.classify(classifier.embed(features).view(2, 3, -1), words)
+        torch.testing.assert_close(nested.flatten(0, 1), found)
+        assert classifier.classify(torch.zeros(0, 16), words).shape == (0, 5)
+
+    @pytest.mark.parametrize('synonyms', ['average', 'max'])
+    def test_in_the_vocabulary(self, tmp_path, text, synonyms):
+        """Its texts alone are the level; background is as it was."""
+        path = str(tmp_path / 'text.npz')
+        replace(text, synonym_embeddings=text.embeddings).save(path)
+        classifier = build(path, 5, synonyms=synonyms).eval()
+        features = torch.randn(6, 12)
+        seen = embedded(classifier, features)
+        found = classifier(features)
+        own = text.embeddings[[0, 2, 3]]
+        check(found[:, :5], self.expected(classifier, seen, text.embeddings, own))
+        background = unit(classifier.background.detach().double().numpy())
+        check(found[:, 5], seen @ background / classifier.temperature)
+
+    def test_nothing_but_pictures(self, tmp_path, text):
+        """They have no level to be on."""
+        path, only = str(tmp_path / 'text.npz'), [1, 4]
+        rows, synonyms = text.embeddings[only], [text.synonyms[i] for i in only]
+        TextEmbeddings(rows, ('it', 'mug'), [True] * 2, 'teacher@0', synonyms).save(path)
+        classifier = build(path, 2, with_background=False).eval()
+        features = torch.randn(6, 12)
+        seen = embedded(classifier, features)
+        check(classifier(features), seen @ unit(rows.astype(float)).T / classifier.temperature)
+
+
+def test_sigmoid_logits(write_text):
+    """A bias that is learned, no background, and novel words that nothing is learned of."""
+    path = write_text()
+    options = dict(with_background=False, bias=-10.0, temperature=0.1, learned_temperature=True)
+    classifier = build(path, **options)
+    features = torch.randn(5, 12)
+    cosines = embedded(classifier, features) @ unit(TextEmbeddings.load(path).embeddings).T
+    check(classifier.eval()(features), cosines / 0.1 - 10)
+    trained = classifier.train()(features)
+    check(trained[:, :5], cosines[:, :5] / 0.1 - 10)
+    target = torch.nn.functional.one_hot(torch.tensor([0, 3, 4, 1, 2]), 7).float()
+    bce = torch.nn.functional.binary_cross_entropy_with_logits(trained, target, reduction='none')
+    assert (bce[:, 5:] == 0).all() and bce[:, :5].sum() > 1
+    bce.sum().backward()
+    assert classifier.bias.grad != 0 and classifier.logit_scale.grad != 0
+    # The derivative of a sum of BCE by the bias.
+    expected = (trained[:, :5].sigmoid() - target[:, :5]).sum()
+    torch.testing.assert_close(classifier.bias.grad, expected.detach())
+
+
+def test_a_bias_with_background_is_refused(write_text):
+    with pytest.raises(ValueError, match='with_background=False, or leave bias out'):
+        build(write_text(), bias=-10.0)
+
+
+@pytest.fixture
+def with_rivals(write_text):
+    """Builds a classifier of 7 words with 4 of an old vocabulary, of which one is also its own."""
+
+    def make(**options):
+        own, old = write_text(), write_text(4, name='old', seed=1)
+        text = TextEmbeddings.load(old)
+        names = ('text 3', *text.names[1:])
+        replace(text, names=names, synonyms=()).save(old)
+        return build(own, rivals=old, **options)
+
+    return make
+
+
+def test_rivals_compete_in_training_and_testing(with_rivals):
+    """Where a word is annotated; after background, which is label 7 to mmdet's losses."""
+    classifier = with_rivals(mask_novel=False)
+    assert classifier.vocabulary.names[7:] == ('old 1', 'old 2', 'old 3')
+    assert len(classifier.names) == 7
+    features, labels = torch.randn(4, 12), torch.tensor([0, 7, 3, 7])
+    logits = classifier.eval()(features)
+    words = unit(classifier.vocabulary.embeddings.astype(float))
+    check(logits[:, :10], embedded(classifier, features) @ words.T / 0.01)
+    found = classifier.training_logits(logits, labels)
+    assert found.shape == (4, 7 + 1 + 3)
+    assert torch.equal(found[:, :8], logits[:, [*range(7), 10]])
+    assert torch.equal(found[::2, 8:], logits[::2, 7:10])
+    loss = torch.nn.functional.cross_entropy(found, labels, reduction='none')
+    values = logits.double().detach()
+    for row, label in enumerate(labels.tolist()):
+        competing = values[row] if label < 7 else values[row, [*range(7), 10]]
+        own = values[row, 10 if label == 7 else label]
+        expected = torch.logsumexp(competing, 0) - own
+        torch.testing.assert_close(loss[row].double(), expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize('kind', ['CrossEntropyLoss', 'FocalLoss'])
+def test_rivals_have_a_sigmoid_loss_where_a_word_is_annotated(with_rivals, kind):
+    """mmdet's own losses, with as many rows a rival as words are annotated."""
+    options = dict(with_background=False, bias=-2.0, temperature=1.0, mask_novel=False)
+    classifier = with_rivals(**options)
+    labels = torch.tensor([0, 7, 3, 7])
+    logits = classifier.eval()(torch.randn(4, 12)).detach()
+    loss_cls = MODELS.build(dict(type=kind, use_sigmoid=True, reduction='none'))
+    found = loss_cls(classifier.training_logits(logits, labels), labels)
+    target = torch.zeros(4, 10)
+    target[0, 0] = target[2, 3] = 1
+    p = logits.double().sigmoid()
+    expected = -(target * p.log() + (1 - target) * (1 - p).log())
+    if kind == 'FocalLoss':
+        wrong = torch.where(target > 0, 1 - p, p)
+        expected = expected * wrong**2 * torch.where(target > 0, 0.25, 0.75)
+    expected[1::2, 7:] = 0
+    of_words = found[:, [*range(7), 8, 9, 10]].double()
+    torch.testing.assert_close(of_words, expected, atol=1e-5, rtol=1e-4)
+    assert not found[:, 7].any()
+
+
+def test_refused_rivals(write_text):
+    other = write_text(name='other', teacher='another@1')
+    with pytest.raises(ValueError, match='another@1, .* by teacher@0; encode both'):
+        build(write_text(), rivals=other)
+    with pytest.raises(ValueError, match='rivals needs a text-embedding file'):
+        build(None, rivals=other, embed_dims=16)

@@ -1,11 +1,13 @@
 """The mixin with a detector that is nothing like ViLD: a dense one, with sigmoid scores."""
 
+import numpy as np
 import pytest
 import torch
 from mmdet.models.dense_heads import RetinaHead
 from mmdet.models.detectors import RetinaNet
-from mmdet.registry import MODELS
-from mmengine.config import ConfigDict
+from mmdet.registry import MODELS, TRANSFORMS
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import MMLogger
 from small_models import CATEGORIES, NOVEL, SIZE, WIDTH
 from torch import Tensor, nn
 
@@ -152,3 +154,24 @@ def test_needs_a_text_classifier():
     config = dict(type='RetinaHead')
     with pytest.raises(TypeError, match='TextRetinaNet needs a CLIPTextClassifier'):
         build(config['type'])
+
+
+@pytest.mark.parametrize('packer', [{}, dict(meta_keys=('img_path', 'text'))])
+def test_pipelines_hand_words_on(vild, packer):
+    """Those of MMDetection's configs, too, which drop what they do not know."""
+    pipeline = [dict(type='LoadImageFromFile'), dict(type='PackDetInputs', **packer)]
+    model = vild()
+    model.cfg = Config(dict(test_dataloader=dict(dataset=dict(pipeline=pipeline))))
+    packer = TRANSFORMS.build(model.cfg.test_dataloader.dataset.pipeline[-1])
+    results = dict(img=np.zeros((4, 4, 3)), img_path='a.jpg', text='cat', custom_entities=True)
+    sample = packer(results)['data_samples']
+    assert sample.metainfo == dict(img_path='a.jpg', text='cat', custom_entities=True)
+    assert model.cfg.test_dataloader.dataset.pipeline[0] == pipeline[0]
+
+
+def test_a_pipeline_without_meta_keys(vild, monkeypatch):
+    warnings = []
+    monkeypatch.setattr(MMLogger, 'warning', lambda _, message: warnings.append(message))
+    pipeline = [dict(type='LoadImageFromFile')]
+    vild().cfg = Config(dict(test_dataloader=dict(dataset=dict(pipeline=pipeline))))
+    assert 'LoadImageFromFile, has no meta_keys' in warnings[0]

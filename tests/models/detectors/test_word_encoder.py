@@ -1,28 +1,23 @@
 """Words to text embeddings."""
 
+import json
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 import torch
-from hash_teacher import TEMPLATES, HashTeacher, encode
+from hash_teacher import OWN, OWN_NOVEL, TEMPLATES, encode
 from mmengine.logging import MMLogger
 from small_models import TEACHER
 
 from mmdet_vild.models.detectors import WordEncoder, word_encoder
 from mmdet_vild.teacher import OpenCLIPTeacher
-from mmdet_vild.vocabulary import TextEmbeddings, load_categories
+from mmdet_vild.vocabulary import TextEmbeddings, load_categories, parse_words
 
 pytestmark = pytest.mark.onedl
 
-#: One is a synonym of a base category and the name of a novel one.
-OWN = [['dog'], ['sofa', 'couch'], ['tow_truck', 'red heart'], ['red heart'], ['cup', 'mug']]
-VOCABULARY = encode(OWN, TEMPLATES, novel=[False, False, False, True, True])
-
-
-@pytest.fixture(autouse=True)
-def calls() -> list:
-    """The words that the teacher encoded, at each call."""
-    HashTeacher.calls = []
-    return HashTeacher.calls
+VOCABULARY = encode(OWN, TEMPLATES, novel=OWN_NOVEL)
 
 
 @pytest.fixture
@@ -30,6 +25,10 @@ def warnings(monkeypatch) -> list:
     said = []
     monkeypatch.setattr(MMLogger, 'warning', lambda _, message: said.append(message))
     return said
+
+
+def refuse(*_, **__):
+    raise PermissionError('read-only file system')
 
 
 def ask(words, custom_entities=True, vocabulary=VOCABULARY, teacher='HashTeacher', **options):
@@ -55,15 +54,77 @@ def test_each_word_has_its_row(calls):
 def test_the_cache_is_bounded(calls, monkeypatch):
     encoder = WordEncoder(dict(type='HashTeacher'))
     monkeypatch.setattr(word_encoder, 'ENCODED', 3)
-    for words in (['first'], ['b', 'first'], ['c', 'b'], ['first', 'd'], ['first']):
+    for words in (['first'], ['b', 'first'], ['c', 'b'], ['first', 'd'], ['c', 'b']):
         encoder.words(words, True, VOCABULARY)
-    # 'first' went when 'd' came, but was asked for lately
+    # 'c' went when 'd' came, but that question was asked lately
     assert calls == [['first'], ['b'], ['c'], ['d']]
-    encoder.words(['first', 'c'], True, VOCABULARY)
-    assert calls[4:] == [['first']]
+    encoder.words(['c'], True, VOCABULARY)
+    assert calls[4:] == [['c']]
     for i in range(word_encoder.QUESTIONS):
         encoder.words([f'{i}'], True, VOCABULARY)
     assert len(encoder._questions) == word_encoder.QUESTIONS and len(encoder._encoded) == 3
+
+
+class TestPictures:
+    """In place of words."""
+
+    @pytest.fixture(autouse=True)
+    def pictures(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        for name, value in (('mug.png', 10), ('cup.png', 200)):
+            cv2.imwrite(name, np.full((9, 9, 3), value, np.uint8))
+
+    def test_beside_words(self, calls):
+        """Never a category of the vocabulary, whatever it is called; nobody annotated it."""
+        words = ['couch', dict(name='dog', examples=['mug.png', 'cup.png']), 'whale']
+        text = ask(words)
+        named = parse_words(words)[1]['synonyms']
+        new = encode([['dog', *named][1:], ['whale']], TEMPLATES).embeddings
+        np.testing.assert_array_equal(text.embeddings, [VOCABULARY.embeddings[1], *new])
+        assert text.pictures.tolist() == [False, True, False] and calls == [['dog', 'whale']]
+        assert text.novel.tolist() == [False, True, True]
+        # Of the vocabulary, what it is called does not compete with it.
+        everything = WordEncoder(None).known(VOCABULARY).add_rivals(text)
+        assert everything.names[3:] == ('tow_truck', 'red heart', 'cup')
+        assert everything.pictures.tolist() == [False, True] + [False] * 4
+
+    def test_kept_until_they_change(self, calls):
+        encoder = WordEncoder(dict(type='HashTeacher'))
+
+        def ask(example: object) -> torch.Tensor:
+            words = encoder.words([dict(name='it', examples=[example])], True, VOCABULARY)
+            assert words.pictures.tolist() == [True] + [False] * 5
+            return words.embeddings[0]
+
+        first = ask('mug.png')
+        assert ask('mug.png') is not None and len(calls) == 1
+        torch.testing.assert_close(ask(cv2.imread('mug.png')), first)
+        assert len(calls) == 1  # the same picture
+        assert not torch.equal(ask(dict(image='mug.png', box=[0, 0, 5, 9])), first)
+        cv2.imwrite('mug.png', np.zeros((9, 9, 3), np.uint8))
+        assert not torch.equal(ask('mug.png'), first) and len(calls) == 3
+        # Arrays so large that Python leaves most of them out when it shows them.
+        large = [np.zeros((99, 99, 3), np.uint8) for _ in range(2)]
+        large[1][50, 50] = 255
+        assert not torch.equal(*map(ask, large))
+
+    def test_in_a_file(self, calls):
+        """Encoded again when a picture has changed, though the file has not."""
+        content = [dict(name='whale'), dict(name='it', examples=['mug.png'])]
+        Path('words.json').write_text(json.dumps(content))
+        encoder = WordEncoder(dict(type='HashTeacher'))
+        found = [encoder.words('words.json', False, VOCABULARY).embeddings[:2] for _ in range(2)]
+        torch.testing.assert_close(*found)
+        without = WordEncoder(None).words('words.json', False, VOCABULARY).embeddings[:2]
+        torch.testing.assert_close(without, found[0])  # stored beside it
+        assert len(calls) == 1
+        cv2.imwrite('mug.png', np.zeros((9, 9, 3), np.uint8))
+        again = encoder.words('words.json', False, VOCABULARY).embeddings
+        assert torch.equal(again[0], found[0][0]) and not torch.equal(again[1], found[0][1])
+
+    def test_without_a_teacher(self):
+        with pytest.raises(ValueError, match=r"no teacher, and 'dog \(a picture\)' is no word"):
+            ask([dict(name='dog', examples=['mug.png'])], teacher=None)
 
 
 class TestFiles:
@@ -80,6 +141,11 @@ class TestFiles:
             np.testing.assert_array_equal(text.embeddings, listed.embeddings)
             assert text.names == ('whale', 'sofa', 'dog') and text.synonyms == listed.synonyms
         assert len(calls) == 2
+        # What a file brought is known without it, too.
+        encoder = WordEncoder(None)
+        encoder.encode(str(file), False, VOCABULARY)
+        found = encoder.encode('sofa / divan', True, VOCABULARY)
+        np.testing.assert_array_equal(found.embeddings, listed.embeddings[1:2])
         for count, words in ((3, 'whale\ndog\nsofa / divan\n'), (4, 'whale\ndog\nsofa / settee\n')):
             file.write_text(words)
             assert ask(str(file)).names == ('whale', 'dog', 'sofa')
@@ -98,9 +164,6 @@ class TestFiles:
         (warning,) = warnings
         assert 'encoded again' in warning and TextEmbeddings.load(str(stored))
         stored.unlink()
-
-        def refuse(*_):
-            raise PermissionError('read-only file system')
 
         monkeypatch.setattr(TextEmbeddings, 'save', refuse)
         np.testing.assert_array_equal(ask(str(file)).embeddings, expected)
@@ -148,9 +211,9 @@ class TestFiles:
         ('', True, 'there is no word'),
         ('absent.txt', True, 'no vocabulary file at absent.txt'),
         ('absent.npz', True, 'no text-embedding file at absent.npz'),
-        ('narrow.npz', True, 'narrow.npz are 4 wide, those of the vocabulary of the detector 16'),
+        ('narrow.npz', True, 'narrow.npz .* is 4 wide, the vocabulary .* and 16 wide'),
         ('words.csv', True, 'words.csv is a file, and words are read from .txt, .json, .npz'),
-        ('other.npz', True, 'was encoded by the teacher teacher@1, the vocabulary .* by teacher@0'),
+        ('other.npz', True, 'by the teacher teacher@1 and .*, the vocabulary .* by teacher@0'),
     ],
 )
 def test_refused_words(tmp_path, monkeypatch, text, custom_entities, message):
@@ -164,9 +227,7 @@ def test_refused_words(tmp_path, monkeypatch, text, custom_entities, message):
 
 
 def test_refused_teachers():
-    with pytest.raises(
-        ValueError, match="1 of 2 words .* such as 'whale', and its config names no"
-    ):
+    with pytest.raises(ValueError, match="names no teacher, and 'whale' is no word .*; ask for"):
         ask('dog . whale', teacher=None)
     ask('dog . cups', teacher=None)  # words that it has
     with pytest.raises(ValueError, match='the teacher is teacher@1, but teacher@0 encoded'):
@@ -191,11 +252,7 @@ class TestCheck:
     @pytest.mark.parametrize(
         ('config', 'error', 'message'),
         [
-            (
-                dict(type='OpenClipTeacher'),
-                ValueError,
-                "no teacher of type 'OpenClipTeacher', wh",
-            ),
+            (dict(type='OpenClip'), ValueError, "no teacher of type 'OpenClip', which"),
             (dict(model_name='mini-clip'), ValueError, 'no teacher of type None'),
             (dict(MINI, model='a'), TypeError, "unexpected keyword argument 'model'"),
             (dict(MINI, model_name='mini-clop'), ValueError, "open_clip has no model 'mini-clop'"),
@@ -210,9 +267,6 @@ class TestCheck:
             WordEncoder(config).check(encode(OWN, teacher='mini-clip@0'))
 
     def test_accepted_without_being_built(self, tmp_path, monkeypatch):
-        def refuse(*_, **__):
-            raise AssertionError('this would read or download weights')
-
         monkeypatch.setattr(OpenCLIPTeacher, '__init__', refuse)
         (tmp_path / 'teacher.pt').write_bytes(b'no weights')
         own = encode(OWN, teacher='ViT-B-32-quickgelu@0')
@@ -224,3 +278,18 @@ class TestCheck:
             dict(type='HashTeacher'),  # of its own, without such a check
         ):
             WordEncoder(config).check(own)
+
+
+def test_words_that_the_teacher_reads_as_the_same(tmp_path):
+    """Also if it encoded them one by one, or one is in the vocabulary: each had half of a score."""
+    weights = str(tmp_path / 'teacher.pt')
+    torch.save(OpenCLIPTeacher('mini-clip').model.state_dict(), weights)
+    config = dict(type='OpenCLIPTeacher', model_name='mini-clip', pretrained=weights)
+    own = [dict(name=name, synonyms=[name], frequency=None) for name in ('fish', 'cat')]
+    vocabulary = OpenCLIPTeacher('mini-clip', weights).encode_categories(own)
+    encoder = WordEncoder(config)
+    for words in (["lady's hat", 'lady\u2019s hat'], ['fish', '\ufb01sh']):
+        one, other = (encoder.encode([word], True, vocabulary).embeddings for word in words)
+        np.testing.assert_allclose(one, other, atol=1e-6)
+        with pytest.raises(ValueError, match=f'mini-clip reads {words[0]!r} and {words[1]!r} as'):
+            encoder.encode(words, True, vocabulary)

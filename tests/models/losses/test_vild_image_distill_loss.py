@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import distributed, multiprocessing
 
@@ -31,6 +31,25 @@ def test_value(rows, width, factor, seed):
     found = loss(*both, torch.from_numpy(weights))
     np.testing.assert_allclose(float(found), expected, rtol=1e-5, atol=1e-6)
     assert torch.equal(loss(*both, torch.ones(rows)), loss(*both))
+
+
+@given(counts=st.lists(st.integers(0, 5), min_size=1, max_size=4), seed=st.integers(0, 99))
+@example(counts=[2, 5, 5, 5], seed=65)  # one of all zeros
+def test_weights_of_an_image_have_a_mean_of_1(counts, seed):
+    """Each image counts by its number of rows; one whose weights are all zero by none."""
+    rng = np.random.default_rng(seed)
+    student, teacher = rng.normal(size=(2, sum(counts), 6))
+    images = [rng.random(n) * (rng.random(n) > 0.4) for n in counts]
+    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (student, teacher)]
+    distances = np.abs(unit[0] - unit[1]).sum(axis=1)
+    scaled = np.concatenate([w * len(w) / (w.sum() or 1) for w in images])
+    loss = ViLDImageDistillLoss(2.0, normalize_weights='image')
+    both = [torch.from_numpy(x).float() for x in (student, teacher)]
+    weights = torch.from_numpy(np.concatenate(images))
+    expected = 2 * (scaled * distances).sum() / (scaled.sum() or 1)
+    np.testing.assert_allclose(float(loss(*both, weights, counts)), expected, rtol=1e-5, atol=1e-6)
+    ignoring = ViLDImageDistillLoss(2.0, normalize_weights='ignore')
+    assert torch.equal(ignoring(*both, weights), ViLDImageDistillLoss(2.0)(*both))
 
 
 def test_rows_without_weight_may_hold_anything():
@@ -95,5 +114,9 @@ def test_over_all_processes(tmp_path):
 def test_refuses():
     with pytest.raises(ValueError, match=r'\(3, 8\).*\(3, 16\).*one teacher'):
         ViLDImageDistillLoss()(torch.zeros(3, 8), torch.zeros(3, 16))
+    by_image = ViLDImageDistillLoss(normalize_weights='image')
+    for per_image in (None, [2, 2]):
+        with pytest.raises(ValueError, match='of which images the 3 regions are, found per_image='):
+            by_image(torch.zeros(3, 8), torch.zeros(3, 8), torch.ones(3), per_image)
     with pytest.raises(ValueError, match="'rank' or 'global', found 'mean'"):
         ViLDImageDistillLoss(reduce='mean')

@@ -1,38 +1,18 @@
 """Every variant of the RoI head in training and testing, and what may be missing."""
 
+import copy
+
+import numpy as np
 import pytest
 import torch
-from mmdet.registry import MODELS
-from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
-from small_models import CATEGORIES, SIZE, WIDTH
+from small_models import CATEGORIES, SIZE, TEACHER, WIDTH, build, feature_maps, proposals
+
+from mmdet_vild.vocabulary import TextEmbeddings
 
 pytestmark = pytest.mark.onedl
 
 VARIANTS = ['text', 'image', 'vild', 'ensemble']
-
-
-def features(batch: int) -> list[torch.Tensor]:
-    return [torch.randn(batch, 8, SIZE // s, SIZE // s, requires_grad=True) for s in (4, 8)]
-
-
-def proposals(counts: list[int]) -> list[InstanceData]:
-    found = []
-    for count in counts:
-        start = torch.rand(count, 2) * SIZE * 0.6
-        found.append(InstanceData(bboxes=torch.cat([start, start + 20], dim=1)))
-    return found
-
-
-def build(cfg: dict):
-    torch.manual_seed(0)
-    head = MODELS.build(ConfigDict(cfg))
-    head.init_weights()
-    return head
-
-
-def total(losses: dict) -> torch.Tensor:
-    return sum(value for key, value in losses.items() if 'loss' in key)
 
 
 @pytest.mark.parametrize('variant', VARIANTS)
@@ -57,12 +37,11 @@ def test_training(roi_head_cfg, make_sample, variant, fc_norm, objects, regions,
     """
     head = build(roi_head_cfg(variant, fc_norm))
     samples = [make_sample(*counts) for counts in zip(objects, regions, strict=True)]
-    losses = head.loss(features(len(samples)), proposals(proposed), samples)
-    names = {'loss_bbox', 'loss_mask'}
-    names |= set() if variant == 'image' else {'loss_cls'}
-    names |= set() if variant == 'text' else {'loss_distill'}
-    assert {key for key in losses if 'loss' in key} == names
-    total(losses).backward()
+    losses = head.loss(feature_maps(), proposals(*proposed), samples)
+    losses = {key: value for key, value in losses.items() if 'loss' in key}
+    names = {'loss_bbox', 'loss_mask', 'loss_cls', 'loss_distill'}
+    assert set(losses) == names - {dict(image='loss_cls', text='loss_distill').get(variant)}
+    sum(losses.values()).backward()
     for name, parameter in head.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
@@ -78,14 +57,13 @@ def test_regions_join_the_sampled_rois(roi_head_cfg, make_sample, variant):
     head.bbox_roi_extractor.register_forward_hook(lambda m, i, o: seen['extractor'].append(len(o)))
     forward = head.bbox_head.forward_distill
     head.bbox_head.forward_distill = lambda x, n: seen['head'].append((len(x), n)) or forward(x, n)
-    head.loss(features(2), proposals([20, 20]), [make_sample(3, 5), make_sample(3, 4)])
+    head.loss(feature_maps(), proposals(20, 20), [make_sample(3, 5), make_sample(3, 4)])
     assert seen == {'extractor': [16 + 16 + 9], 'head': [(41, 9)]}
 
 
 def test_distillation_reaches_its_own_branch_only(roi_head_cfg, make_sample):
     head = build(roi_head_cfg('ensemble'))
-    losses = head.loss(features(1), proposals([20]), [make_sample()])
-    losses['loss_distill'].backward()
+    head.loss(feature_maps(1), proposals(20), [make_sample()])['loss_distill'].backward()
     touched = {
         n for n, p in head.bbox_head.named_parameters() if p.grad is not None and p.grad.any()
     }
@@ -93,103 +71,108 @@ def test_distillation_reaches_its_own_branch_only(roi_head_cfg, make_sample):
     assert any(name.startswith('image_branch.shared_convs') for name in touched)
 
 
-def test_vild_text_needs_no_regions(roi_head_cfg, make_sample):
-    sample = make_sample()
-    del sample.distill_instances
-    assert 'loss_cls' in build(roi_head_cfg('text')).loss(features(1), proposals([20]), [sample])
-    with pytest.raises(ValueError, match='no distill_instances; add CLIPCropEmbedding'):
-        build(roi_head_cfg('vild')).loss(features(1), proposals([20]), [sample])
+TEXT_GUIDED = dict(type='TextGuidedDistillLoss', loss_weight=2.0, text_weight=3.0)
 
 
-def test_regions_of_another_teacher_are_refused(roi_head_cfg, make_sample):
-    head = build(roi_head_cfg('vild'))
-    with pytest.raises(ValueError, match=r'other@1.*teacher@0.*one teacher'):
-        head.loss(features(1), proposals([20]), [make_sample(teacher='other@1')])
-    sample = make_sample()
-    sample.distill_instances = InstanceData(
-        bboxes=sample.distill_instances.bboxes, embeddings=sample.distill_instances.embeddings
+@pytest.mark.parametrize('variant', ['image', 'vild', 'ensemble'])
+@pytest.mark.parametrize('objects', [[3, 2], [0, 0]])
+@pytest.mark.parametrize('regions', [[5, 0], [0, 0]])
+def test_text_guided_training(roi_head_cfg, make_sample, variant, objects, regions):
+    """A gradient for every parameter, whatever is missing, and for the scale of texts."""
+    head = build(roi_head_cfg(variant) | dict(distill_loss=TEXT_GUIDED))
+    samples = [make_sample(*counts) for counts in zip(objects, regions, strict=True)]
+    losses = head.loss(feature_maps(), proposals(20, 20), samples)
+    assert {'loss_distill', 'loss_text_distill'} < set(losses) and losses['distill_scale'] == 1
+    sum(value for key, value in losses.items() if 'loss' in key).backward()
+    for name, parameter in head.named_parameters():
+        assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
+
+
+@pytest.mark.parametrize('synonyms', [1, 2])
+def test_text_guided_loss_of_regions_and_their_words(roi_head_cfg, make_sample, tmp_path, synonyms):
+    """The formula in float64, of the words of the objects that regions show; only v learns."""
+    rng = np.random.default_rng(3)
+    rows = rng.normal(size=(CATEGORIES * synonyms, WIDTH)).astype(np.float32)
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    texts = unit.reshape(CATEGORIES, synonyms, WIDTH).mean(1)
+    names = [[f'{c} {i}' for i in range(synonyms)] for c in range(CATEGORIES)]
+    words = (texts, [each[0] for each in names], np.zeros(CATEGORIES, bool), TEACHER, names)
+    TextEmbeddings(*words, ['{}'], rows).save(str(tmp_path / 'words.npz'))
+    cfg = roi_head_cfg(
+        synonyms='max' if synonyms > 1 else 'average',
     )
-    with pytest.raises(ValueError, match=r'unknown.*teacher@0.*one teacher'):
-        head.loss(features(1), proposals([20]), [sample])
-    with pytest.raises(ValueError, match=f'{WIDTH}.*{2 * WIDTH}'):
-        head.loss(features(1), proposals([20]), [make_sample(width=2 * WIDTH)])
+    cfg['bbox_head']['cls_predictor_cfg']['text_embeddings'] = str(tmp_path / 'words.npz')
+    head = build(cfg | dict(distill_loss=TEXT_GUIDED))
+    head.distill_loss.scale.data.fill_(0.9)
+    samples = [make_sample(2, 4), make_sample(1, 3)]
+    labels = []
+    for sample in samples:
+        gt, regions = sample.gt_instances, sample.distill_instances
+        count, objects = len(regions), len(gt)
+        regions.weights = torch.rand(count) + 0.1
+        # A pixel beside each object, whatever it covers; and what shows none, far away.
+        regions.bboxes[:objects] = gt.bboxes + torch.tensor([1.0, 0, 1, 0])
+        regions.bboxes[objects:] = torch.tensor([60.0, 60, 63, 63])
+        regions.embeddings.requires_grad_()
+        labels.append([*gt.labels.tolist(), *[-1] * (count - objects)])
+    student = []
+    forward = head.distill_loss.forward
+    head.distill_loss.forward = lambda v, *others: student.append(v) or forward(v, *others)
+    losses = head.loss(feature_maps(), proposals(20, 20), samples)
+    v = student[0].detach().double().numpy()
+    assert v.shape == (7, WIDTH)
+    plain, pairs, start = np.zeros(2), np.zeros(2), 0
+    for sample, of_image in zip(samples, labels, strict=True):
+        regions = sample.distill_instances
+        g = regions.embeddings.detach().double().numpy()
+        g /= np.linalg.norm(g, axis=1, keepdims=True)
+        w = regions.weights.double().numpy()
+        for i, one in enumerate(of_image):
+            plain += w[i] * ((v[start + i] - g[i]) ** 2).sum(), w[i]
+            for j, other in enumerate(of_image):
+                if min(one, other) >= 0:
+                    t = [texts[c] / np.linalg.norm(texts[c]) for c in (one, other)]
+                    error = 0.9**2 * t[0] @ t[1] - v[start + i] @ g[j]
+                    pairs += w[i] * w[j] * error**2, w[i] * w[j]
+        start += len(of_image)
+    assert losses['loss_distill'].item() == pytest.approx(2 * plain[0] / plain[1], rel=1e-5)
+    assert losses['loss_text_distill'].item() == pytest.approx(3 * pairs[0] / pairs[1], rel=1e-5)
+    (losses['loss_distill'] + losses['loss_text_distill']).backward()
+    assert all(sample.distill_instances.embeddings.grad is None for sample in samples)
+    assert head.bbox_head.fc_cls.projection.weight.grad.any() and head.distill_loss.scale.grad
+    assert head.bbox_head.fc_cls.background.grad is None
+
+
+def test_regions_that_do_not_fit(roi_head_cfg, make_sample):
+    """None, or those of another teacher; ViLD-text needs none."""
+    head, features = build(roi_head_cfg()), feature_maps(1)
+    sample, unknown = make_sample(), make_sample()
+    del sample.distill_instances
+    assert 'loss_cls' in build(roi_head_cfg('text')).loss(features, proposals(20), [sample])
+    regions = unknown.distill_instances
+    unknown.distill_instances = InstanceData(bboxes=regions.bboxes, embeddings=regions.embeddings)
+    for wrong, message in (
+        (sample, 'no distill_instances; add CLIPCropEmbedding'),
+        (make_sample(teacher='other@1'), r'other@1.*teacher@0.*one teacher'),
+        (unknown, r'unknown.*teacher@0.*one teacher'),
+        (make_sample(width=2 * WIDTH), f'{WIDTH}.*{2 * WIDTH}'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            head.loss(features, proposals(20), [wrong])
 
 
 @pytest.mark.parametrize('variant', VARIANTS)
 @pytest.mark.parametrize('counts', [[20, 20], [20, 0], [0, 0]])
 def test_prediction(roi_head_cfg, make_sample, variant, counts):
     head = build(roi_head_cfg(variant)).eval()
-    samples = [make_sample() for _ in counts]
     with torch.no_grad():
-        results = head.predict(features(len(counts)), proposals(counts), samples, rescale=True)
+        results = head.predict(
+            feature_maps(), proposals(*counts), [make_sample(), make_sample()], rescale=True
+        )
     for count, result in zip(counts, results, strict=True):
         assert len(result) == (10 if count else 0)
         assert result.masks.shape == (len(result), SIZE, SIZE)
         assert ((result.labels >= 0) & (result.labels < CATEGORIES)).all()
-
-
-def test_scores_of_the_ensemble(roi_head_cfg):
-    """Against the formula, class by class, in float64."""
-    head = build(roi_head_cfg('ensemble', temperature=0.1)).bbox_head.eval()
-    rois = torch.randn(6, 8, 7, 7)
-    with torch.no_grad():
-        logits, _ = head(rois)
-        found = head.combined_scores(head.branch_scores(logits), head.fc_cls.novel)
-        text = head.fc_cls.classify(head.embed(rois)[0][:, 0]).double()
-        image = head.image_branch(rois)[0].double()
-    p_text = text.exp() / text.exp().sum(1, keepdim=True)
-    p_image = image.exp() / image.exp().sum(1, keepdim=True)
-    assert p_text.shape == (6, CATEGORIES + 1) and p_image.shape == (6, CATEGORIES)
-    for c in range(CATEGORIES):
-        exponent = 1 / 3 if c >= CATEGORIES - 2 else 2 / 3
-        expected = p_text[:, c] ** exponent * p_image[:, c] ** (1 - exponent)
-        torch.testing.assert_close(found[:, c].double(), expected, rtol=1e-4, atol=1e-9)
-
-
-@pytest.mark.parametrize('variant', ['image', 'vild'])
-def test_scores_of_one_head(roi_head_cfg, variant):
-    head = build(roi_head_cfg(variant, temperature=0.1)).bbox_head.eval()
-    with torch.no_grad():
-        logits, _ = head(torch.randn(6, 8, 7, 7))
-    scores = head.combined_scores(head.branch_scores(logits), head.fc_cls.novel)
-    assert scores.shape == (6, CATEGORIES)
-    rest = 1 - scores.sum(1)
-    # ViLD keeps what background takes, ViLD-image has no background.
-    assert (rest > 0).all() if variant == 'vild' else (rest.abs() < 1e-5).all()
-
-
-@pytest.mark.parametrize(
-    ('change', 'error', 'message'),
-    [
-        (dict(cls_predictor_cfg=dict(type='Linear')), TypeError, 'must be a CLIPTextClassifier'),
-        (dict(num_shared_fcs=0), ValueError, 'num_shared_fcs of 1 or more'),
-        (dict(num_cls_fcs=1), TypeError, r"does not take \['num_cls_fcs'\]"),
-        (dict(type='ViLDEnsembleBBoxHead', ensemble_weight=1.5), ValueError, 'found 1.5'),
-        (dict(loss_cls=dict(type='FocalLoss')), ValueError, 'one of softmax.*FocalLoss'),
-        (
-            dict(loss_cls=dict(type='SeesawLoss', num_classes=CATEGORIES)),
-            ValueError,
-            'one of softmax.*SeesawLoss',
-        ),
-        (
-            dict(loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=True)),
-            ValueError,
-            'one of softmax.*CrossEntropyLoss',
-        ),
-    ],
-)
-def test_refused_bbox_heads(roi_head_cfg, change, error, message):
-    cfg = roi_head_cfg()
-    cfg['bbox_head'].update(change)
-    with pytest.raises(error, match=message):
-        build(cfg)
-
-
-def test_refuses_an_ensemble_without_background(roi_head_cfg):
-    cfg = roi_head_cfg('image')
-    cfg['bbox_head']['type'] = 'ViLDEnsembleBBoxHead'
-    with pytest.raises(ValueError, match='text branch .* needs a background'):
-        build(cfg)
 
 
 @pytest.mark.parametrize('variant', ['image', 'ensemble'])
@@ -198,8 +181,171 @@ def test_refuses_a_branch_that_would_learn_nothing(roi_head_cfg, variant):
         build(roi_head_cfg(variant) | dict(distill_loss=None))
 
 
-def test_refuses_another_bbox_head(roi_head_cfg):
-    cfg = roi_head_cfg()
-    cfg['bbox_head'] = dict(type='Shared2FCBBoxHead', in_channels=8, num_classes=3)
-    with pytest.raises(TypeError, match='must be a ViLDBBoxHead'):
-        build(cfg)
+@pytest.mark.parametrize('variant', VARIANTS)
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
+def test_training_step_under_autocast(roi_head_cfg, make_sample, variant, dtype):
+    """Losses are those of float32 to bfloat16's precision; they and the gradients are float32."""
+    head = build(roi_head_cfg(variant))
+    torch.manual_seed(1)
+    features, proposed = feature_maps(), proposals(20, 20)
+    samples = [make_sample(3, 5), make_sample(2, 4)]
+    for sample in samples:  # as the store has them
+        sample.distill_instances.embeddings = sample.distill_instances.embeddings.half()
+
+    def losses() -> dict[str, torch.Tensor]:
+        torch.manual_seed(2)  # of mmdet's sampler
+        return head.loss(features, [p.clone() for p in proposed], samples)
+
+    expected = losses()
+    with torch.autocast('cpu', dtype):
+        found = losses()
+    assert set(found) == set(expected)
+    for name, value in found.items():
+        assert torch.isfinite(value).all() and value.dtype == torch.float32, name
+        if name != 'acc':
+            torch.testing.assert_close(value, expected[name], rtol=0.05, atol=0.02, msg=name)
+    sum(value for name, value in found.items() if 'loss' in name).backward()
+    for name, parameter in head.named_parameters():
+        assert torch.isfinite(parameter.grad).all() and parameter.grad.dtype == torch.float32, name
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('variant', VARIANTS)
+def test_training_step_on_a_gpu(roi_head_cfg, make_sample, variant):
+    """It computes what it computes on a CPU."""
+    head = build(roi_head_cfg(variant))
+    features, proposed = feature_maps(), proposals(20, 20)
+    samples = [make_sample(3, 5), make_sample(2, 4)]
+
+    def step(device: str) -> tuple[dict, dict]:
+        """The losses, and the gradients of all parameters."""
+        torch.manual_seed(1)  # mmdet's sampler draws on the CPU
+        model = copy.deepcopy(head).to(device)
+        losses = model.loss(
+            [feature.to(device) for feature in features],
+            [each.to(device) for each in proposed],
+            [sample.to(device) for sample in samples],
+        )
+        sum(value for name, value in losses.items() if 'loss' in name).backward()
+        gradients = {name: p.grad.cpu() for name, p in model.named_parameters()}
+        return {name: value.detach().cpu() for name, value in losses.items()}, gradients
+
+    expected_losses, expected_gradients = step('cpu')
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        losses, gradients = step('cuda')
+    torch.testing.assert_close(losses, expected_losses, rtol=1e-4, atol=1e-5)
+    for name, expected in expected_gradients.items():
+        tolerance = 1e-3 * expected.abs().max().item() + 1e-6
+        torch.testing.assert_close(gradients[name], expected, rtol=0, atol=tolerance)
+
+
+SIGMOID = dict(with_background=False, bias=-4.0, temperature=0.1, learned_temperature=True)
+
+
+def plus_head(roi_head_cfg, variant: str, loss: str | None = 'CrossEntropyLoss', iou: bool = True):
+    """A small head with a sigmoid of each word, and with an IoU that it predicts."""
+    cfg = roi_head_cfg(variant)
+    if loss:
+        cfg['bbox_head']['cls_predictor_cfg'] |= SIGMOID
+        cfg['bbox_head']['loss_cls'] = dict(type=loss, use_sigmoid=True)
+    if iou:
+        cfg['bbox_head']['loss_iou'] = dict(type='LocalisationQualityLoss')
+    return build(cfg)
+
+
+@pytest.mark.parametrize('variant', ['text', 'vild', 'ensemble'])
+@pytest.mark.parametrize('loss', ['CrossEntropyLoss', 'FocalLoss', None])
+@pytest.mark.parametrize('proposed', [[20, 20], [0, 0]])
+def test_training_of_sigmoids_and_ious(roi_head_cfg, make_sample, variant, loss, proposed):
+    """Finite losses and a gradient for every parameter, also without any object."""
+    head = plus_head(roi_head_cfg, variant, loss)
+    samples = [make_sample(3 if proposed[0] else 0, 5) for _ in range(2)]
+    losses = head.loss(feature_maps(), proposals(*proposed), samples)
+    losses = {key: value for key, value in losses.items() if 'loss' in key}
+    names = {'loss_bbox', 'loss_mask', 'loss_cls', 'loss_iou', 'loss_distill'}
+    assert set(losses) == names - ({'loss_distill'} if variant == 'text' else set())
+    assert losses['loss_iou'] > 0 or not proposed[0]
+    sum(losses.values()).backward()
+    for name, parameter in head.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+def test_a_sigmoid_of_each_word_and_its_loss(roi_head_cfg):
+    """Rows of mmdet's targets in float64; no novel word has a part in it."""
+    head = plus_head(roi_head_cfg, 'text', iou=False).bbox_head
+    labels = torch.tensor([0, CATEGORIES, 3, CATEGORIES])
+    logits = torch.randn(4, CATEGORIES) * 3
+    rois = torch.cat([torch.zeros(4, 1), torch.tensor([[1.0, 2, 30, 40]]).expand(4, 4)], dim=1)
+    targets = (rois, labels, torch.ones(4), torch.zeros(4, 4), torch.zeros(4, 4))
+    found = head.loss(logits, torch.zeros(4, 4), *targets)['loss_cls']
+    p, target = logits.double().sigmoid(), torch.zeros(4, CATEGORIES)
+    target[0, 0] = target[2, 3] = 1
+    each = -(target * p.log() + (1 - target) * (1 - p).log())
+    torch.testing.assert_close(found.double(), each[:, :5].sum() / 4, rtol=1e-5, atol=1e-6)
+    scores, parts = head.scores(logits, head.fc_cls.novel)
+    torch.testing.assert_close(scores.double(), p, rtol=1e-5, atol=1e-7)
+    assert torch.equal(parts['text_scores'], scores)
+
+
+def test_an_ensemble_of_a_sigmoid_and_a_softmax(roi_head_cfg):
+    """The branch that no annotation teaches has the given temperature, and no bias."""
+    head = plus_head(roi_head_cfg, 'ensemble', iou=False).bbox_head.eval()
+    image = head.image_branch
+    assert image.fc_cls.bias is None and image.fc_cls.logit_scale is None
+    rois = torch.randn(6, 8, 7, 7)
+    with torch.no_grad():
+        logits, _ = head(rois)
+        found, parts = head.scores(logits, head.fc_cls.novel)
+        embeddings = head.embed(rois)[0]
+        p_text = head.fc_cls.classify(embeddings[:, 0]).double().sigmoid()
+        p_image = image.fc_cls.classify(embeddings[:, 1]).double().softmax(dim=1)
+    assert logits.shape == (6, 2 * CATEGORIES)
+    exponents = torch.tensor([2 / 3] * 5 + [1 / 3] * 2, dtype=torch.float64)
+    expected = p_text**exponents * p_image ** (1 - exponents)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-9)
+    torch.testing.assert_close(parts['image_scores'].double(), p_image, rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize('variant', ['text', 'ensemble'])
+def test_ious_are_learned_of_regions_on_objects(roi_head_cfg, variant):
+    """The IoU of a region with its object, by mmdet's own encoding of the box."""
+    head = plus_head(roi_head_cfg, variant, None).bbox_head
+    boxes = torch.tensor([[10.0, 10, 30, 30], [12, 8, 40, 44], [0, 0, 20, 20], [5, 5, 9, 9]])
+    objects = torch.tensor([[14.0, 10, 34, 30], [12, 8, 40, 44], [0, 0, 0, 0], [0, 0, 0, 0]])
+    labels = torch.tensor([2, 0, CATEGORIES, CATEGORIES])
+    deltas, weights = torch.zeros(4, 4), torch.zeros(4, 4)
+    deltas[:2], weights[:2] = head.bbox_coder.encode(boxes[:2], objects[:2]), 1.0
+    rois = torch.cat([torch.zeros(4, 1), boxes], dim=1)
+    quality = torch.tensor([0.3, -1.0, 5.0, -5.0])
+    logits = torch.randn(4, CATEGORIES + 1)
+    bbox_pred = torch.cat([torch.randn(4, 4), quality[:, None]], dim=1)
+    targets = (rois, labels, torch.ones(4), deltas, weights)
+    found = head.loss(logits, bbox_pred, *targets)
+    expected = (quality[:2].sigmoid() - torch.tensor([16 / 24, 1.0])).abs().sum() / 2
+    torch.testing.assert_close(found['loss_iou'], expected, rtol=1e-4, atol=1e-5)
+    without = build(roi_head_cfg('text')).bbox_head
+    others = without.loss(logits, bbox_pred[:, :4], *targets)
+    assert all(torch.equal(found[key], others[key]) for key in ('loss_cls', 'loss_bbox'))
+
+
+@pytest.mark.parametrize('weight', [0.0, 0.5, 0.8])
+def test_scores_are_geometric_means_with_the_iou(roi_head_cfg, make_sample, weight):
+    head = plus_head(roi_head_cfg, 'ensemble').eval()
+    head.bbox_head.iou_weight = weight
+    head.bbox_head.fc_iou.weight.data.normal_(std=0.5)
+    metas = [make_sample().metainfo]
+    maps, regions = feature_maps(1), proposals(9)
+    with torch.no_grad():
+        (found,) = head.predict_bbox(maps, metas, regions, rcnn_test_cfg=None)
+        rois = torch.cat([torch.zeros(9, 1), regions[0].bboxes], dim=1)
+        logits, bbox_pred = head.bbox_head(head.bbox_roi_extractor(maps, rois))
+        scores, _ = head.bbox_head.scores(logits, head.bbox_head.fc_cls.novel)
+        cfg = head.test_cfg | dict(explain=1)
+        (explained,) = head.predict_bbox(maps, metas, regions, rcnn_test_cfg=cfg)
+    ious = bbox_pred[:, 4].double().sigmoid()
+    assert ious.std() > 0.01
+    expected = scores.double() ** (1 - weight) * ious[:, None] ** weight
+    torch.testing.assert_close(found.scores.double(), expected, rtol=1e-4, atol=1e-9)
+    rows = (explained.scores[:, None, None] == found.scores).any(dim=2).int().argmax(dim=1)
+    torch.testing.assert_close(explained.iou_scores.double(), ious[rows], rtol=1e-4, atol=1e-6)

@@ -1,0 +1,3 @@
+# For the test tool.
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')

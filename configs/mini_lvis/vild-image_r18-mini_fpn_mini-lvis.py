@@ -1,4 +1,0 @@
-# ViLD-image: the teacher's region embeddings only; no classification loss and no background.
-_base_ = './vild_r18-mini_fpn_mini-lvis.py'
-
-model = dict(roi_head=dict(bbox_head=dict(cls_predictor_cfg=dict(with_background=False))))

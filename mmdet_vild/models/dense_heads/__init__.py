@@ -1,0 +1,5 @@
+"""What proposes regions."""
+
+from .oln_rpn_head import OLNRPNHead
+
+__all__ = ['OLNRPNHead']

@@ -1,0 +1,125 @@
+"""The exported graphs find what PyTorch finds."""
+
+import sys
+
+import pytest
+import torch
+from small_detector import SmallDetector
+
+from mmdet_vild.models.detectors.onnx_vild import check_exportable, pool
+
+pytestmark = pytest.mark.onedl
+
+TWICE = dict(type='Resize', scale=(200, 160), keep_ratio=True)
+LARGE = dict(type='Resize', scale=(330, 260), keep_ratio=True)
+
+
+@pytest.fixture(scope='module')
+def detector(tmp_path_factory: pytest.TempPathFactory) -> SmallDetector:
+    """An ensemble whose scores and boxes are not all alike."""
+    detector = SmallDetector(tmp_path_factory.mktemp('onnx'), 'vild-ensemble')
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in detector.model.named_parameters():
+        if any(part in name for part in ('rpn_cls', 'rpn_reg', 'fc_cls.projection', 'fc_reg')):
+            spread = 0.05 if 'reg' in name else 0.5
+            parameter.data.normal_(std=spread, generator=generator)
+    return detector
+
+
+@pytest.fixture(scope='module')
+def exported(detector: SmallDetector, tmp_path_factory: pytest.TempPathFactory):
+    """The detector of the graphs, of other weights in PyTorch."""
+    from vild_to_onnx import export
+
+    folder = tmp_path_factory.mktemp('graphs')
+    export(detector.model, folder)
+    model = detector.build(type='ONNXViLD', onnx=str(folder))
+    for parameter in model.parameters():
+        parameter.data.fill_(torch.nan)
+    return model
+
+
+@pytest.mark.onnx
+@pytest.mark.parametrize('resize', [TWICE, LARGE], ids=['twice', 'large'])
+@pytest.mark.parametrize('words', [None, ['owl', 'blue ring', 'tow truck']])
+def test_finds_what_pytorch_finds(detector: SmallDetector, exported, resize, words) -> None:
+    """Boxes to a hundredth of a pixel, scores to 1e-4, masks but for a thousandth of them."""
+    asked = {} if words is None else dict(text=words)
+    expected, found = (
+        detector.predict(detector.sample(resize, **asked), model).pred_instances
+        for model in (detector.model, exported)
+    )
+    assert len(found) == len(expected) > 20
+    torch.testing.assert_close(found.scores, expected.scores, rtol=0, atol=1e-4)
+    for i in range(len(expected)):  # those of nearly equal scores may come in another order
+        distances = (found.bboxes - expected.bboxes[i]).abs().amax(dim=1)
+        distances[found.labels != expected.labels[i]] = torch.inf
+        j = distances.argmin()
+        assert distances[j] < 1e-2 and abs(found.scores[j] - expected.scores[i]) < 1e-4
+        assert (found.masks[j] != expected.masks[i]).float().mean() < 1e-3
+    names = {'owl', 'blue ring', 'tow truck'} if words else set(detector.text.names)
+    assert set(found.label_names) <= names
+
+
+@pytest.mark.onnx
+def test_a_batch(detector: SmallDetector, exported) -> None:
+    """Of two pictures of different sizes, and without masks."""
+    batch = detector.batch(TWICE, LARGE)
+    with torch.no_grad():
+        found = exported.predict(batch['inputs'], batch['data_samples'])
+        batch = detector.batch(TWICE, LARGE)
+        expected = detector.model.predict(batch['inputs'], batch['data_samples'])
+    for one, other in zip(found, expected, strict=True):
+        one, other = one.pred_instances, other.pred_instances
+        torch.testing.assert_close(one.scores, other.scores, rtol=0, atol=1e-4)
+
+
+@pytest.mark.onnx
+def test_a_graph_that_is_not_there(detector: SmallDetector, tmp_path) -> None:
+    with pytest.raises(FileNotFoundError, match='there is no ONNX graph at .*features.onnx'):
+        detector.build(type='ONNXViLD', onnx=str(tmp_path))
+
+
+def test_without_onnxruntime(detector: SmallDetector, tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, 'onnxruntime', None)
+    with pytest.raises(ImportError, match=r'pip install "mmdet_vild\[onnx\]"'):
+        detector.build(type='ONNXViLD', onnx=str(tmp_path))
+
+
+def test_pools_what_mmdet_pools(detector: SmallDetector) -> None:
+    """RoIs of all levels; the graphs have no branch that depends on which levels are used."""
+    extractor = detector.model.roi_head.bbox_roi_extractor
+    maps = [(extractor.out_channels, 512 // stride) for stride in (*extractor.featmap_strides, 64)]
+    features = [torch.randn(2, channels, side, side) for channels, side in maps]
+    sides = torch.tensor([10.0, 50, 80, 130, 300, 480])
+    rois = torch.stack([torch.arange(6) % 2, sides / 50, sides / 40, sides, sides], dim=1)
+    levels = extractor.num_inputs
+    expected = extractor(features[:levels], rois)
+    assert len(set(extractor.map_roi_levels(rois, levels).tolist())) > 2
+    torch.testing.assert_close(pool(extractor, features, rois), expected)
+
+
+@pytest.mark.parametrize(
+    'name',
+    ['rpn_head', 'roi_head', 'bbox_head', 'bbox_roi_extractor', 'mask_roi_extractor', 'mask_head'],
+)
+def test_a_part_of_another_kind_is_refused(detector: SmallDetector, monkeypatch, name) -> None:
+    """By its name: it may compute something else."""
+    check_exportable(detector.model)
+    part = getattr(detector.model, name, None) or getattr(detector.model.roi_head, name)
+    monkeypatch.setattr(part, '__class__', type('Other', (type(part),), {}))
+    with pytest.raises(ValueError, match=f'{name} is a Other, which is not exported to ONNX'):
+        check_exportable(detector.model)
+
+
+def test_what_else_is_refused(detector: SmallDetector, monkeypatch) -> None:
+    with pytest.raises(ValueError, match='the detector is a CLIPOnCrops, which is not exported'):
+        check_exportable(detector.build(type='CLIPOnCrops'))
+    monkeypatch.setattr(detector.model.text_classifier, 'synonyms', 'max')
+    with pytest.raises(ValueError, match="synonyms='max'.*not exported to ONNX"):
+        check_exportable(detector.model)
+    monkeypatch.undo()
+    layer = detector.model.roi_head.mask_roi_extractor.roi_layers[1]
+    monkeypatch.setattr(layer, 'pool_mode', 'max')
+    with pytest.raises(ValueError, match='mask_roi_extractor has a RoIAlign, .* pool_mode='):
+        check_exportable(detector.model)

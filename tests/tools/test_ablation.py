@@ -1,0 +1,174 @@
+"""The rows of ViLD+'s tables, and what is said of them."""
+
+import argparse
+from pathlib import Path
+
+import ablation
+import demo_full
+import pipeline
+import pytest
+import report
+from config_files import read
+from mmengine.config import Config, DictAction
+
+
+def config_of(row: ablation.Row) -> Config:
+    """The config that the stock test tool makes of a row."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    config = Config(read(f'mini_lvis/{row.config}_lite0_fpn_mini-lvis.py').to_dict())
+    if options := row.options:
+        config.merge_from_dict(vars(parser.parse_args(['--cfg-options', *options]))['cfg_options'])
+    return config
+
+
+ROWS = {row.name: row for row in (*ablation.plus_rows(), *ablation.region_rows())}
+
+
+def test_rows_of_the_ensemble_are_those_of_its_config() -> None:
+    """Options on ViLD's configs make the ensemble, and all of them together are ViLD+."""
+    ensemble, plus = config_of(ROWS['vild-ensemble']), config_of(ROWS['vild-plus'])
+    partial = config_of(ROWS['vild-ensemble-partial'])
+    assert partial.model.test_cfg.rcnn.pop('partial') == dict(overlap=0.8, score_ratio=0.5)
+    assert partial.model == ensemble.model
+    everything = config_of(ROWS['vild-all'])
+    head = everything.model.roi_head.bbox_head
+    head.type, head.ensemble_weight = 'ViLDEnsembleBBoxHead', 0.83
+    assert everything.model == plus.model
+    assert everything.train_dataloader == plus.train_dataloader
+    alone = [config_of(ROWS[f'vild-ensemble-{short}']) for short in ('sigmoid', 'oln', 'iou')]
+    for config in alone:
+        head = config.model.roi_head.bbox_head
+        assert head.type == 'ViLDEnsembleBBoxHead' and head.ensemble_weight == 0.83
+    sigmoid, oln, iou = (config.model for config in alone)
+    assert sigmoid.roi_head.bbox_head.cls_predictor_cfg.bias == -10
+    assert sigmoid.roi_head.bbox_head.loss_cls == plus.model.roi_head.bbox_head.loss_cls
+    assert oln.rpn_head == plus.model.rpn_head != sigmoid.rpn_head
+    assert iou.roi_head.bbox_head.loss_iou == plus.model.roi_head.bbox_head.loss_iou
+
+
+def test_one_addition_a_row() -> None:
+    """Each row differs from its base in what its title says, and in nothing else."""
+    base = config_of(ROWS['vild'])
+    weighted = config_of(ROWS['vild-objectness'])
+    assert weighted.model.test_cfg.rcnn.pop('objectness_weight') > 0
+    assert weighted.model == base.model
+    looking = config_of(ROWS['vild-teacher']).model
+    assert looking.pop('type') == 'TeacherScoredViLD' and looking.pop('best') == 50
+    own = {k: v for k, v in base.model.items() if k != 'type'}
+    assert {k: v for k, v in looking.items() if not k.endswith('_weight')} == own
+    for count in (5, 10):
+        fewer = config_of(ROWS[f'vild-regions-{count}'])
+        step = fewer.train_dataloader.dataset.pipeline[3]
+        assert step.max_proposals == count and step.order == 'random'
+        step.max_proposals = 20
+        assert fewer.train_dataloader == base.train_dataloader and fewer.model == base.model
+
+
+def test_names_and_titles_are_distinct() -> None:
+    rows = ablation.plus_rows()
+    assert len({row.name for row in rows}) == len({row.title for row in rows}) == len(rows) == 20
+    known = {row.name for row in rows}
+    assert {row.checkpoint for row in rows if row.checkpoint} < known
+    # A training anew, and ViLD-text with OLN's RPN before them.
+    trained = [r.name for r in rows if not r.checkpoint and r.name not in pipeline.TRAINED.values()]
+    assert len(trained) == 8
+    assert {row.title for row in ablation.plus_rows(['ViLD'])} == {
+        row.title for row in rows if not row.title.startswith('ViLD-ensemble')
+    }
+
+
+class Recorded:
+    """A world that notes what was done before each test."""
+
+    def __init__(self, work: Path, tested: dict, done: tuple[str, ...] = ()) -> None:
+        self.work = self.data = work
+        self.tested, self.done = tested, done
+
+    def fork(self) -> 'Recorded':
+        return Recorded(self.work, self.tested, self.done)
+
+    def train(self, method: str, name: str | None = None, options=()) -> None:
+        self.done += (f'train {name or method}',)
+
+    def extract(self, *args, **kwargs) -> None:
+        self.done += ('extract',)
+
+    def test(self, method: str, checkpoint: str, name: str, options: tuple[str, ...]) -> Path:
+        self.tested[name] = (method, checkpoint, options, self.done)
+        (self.work / f'{name}-test').mkdir()
+        (self.work / f'{name}-test' / 'config.py').touch()
+        return self.work / f'{name}-test'
+
+    def checkpoint(self, name: str) -> Path:
+        return self.work / name
+
+
+def test_what_goes_before_each_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own training, or that of its checkpoint; of OLN's regions what proposes them; no more."""
+    for method in pipeline.TRAINED.values():
+        (tmp_path / f'{method}-test').mkdir()
+        (tmp_path / f'{method}-test' / 'config.py').touch()
+    boxes = {title: dict(bbox={}) for title in report.TEST_SETS}
+    monkeypatch.setattr(report, 'evaluate_method', lambda data, folder: dict(boxes))
+    timed = []
+    monkeypatch.setattr(ablation, 'milliseconds', lambda *arguments: timed.append(arguments) or 5)
+    tested: dict[str, tuple] = {}
+    rows = ablation.plus_rows()
+    ablation.run(Recorded(tmp_path, tested), rows)
+    new = [row for row in rows if row.name not in ('vild', 'vild-ensemble')]
+    assert list(tested) == [row.name for row in new]
+    for row in new:
+        trained = row.checkpoint or row.name
+        # ViLD is trained before all of this.
+        before = () if trained == 'vild' else (f'train {trained}',)
+        if trained.endswith('-oln') or trained in ('vild-all', 'vild-plus'):
+            before = ('train vild-plus-text', 'extract', *before)
+        assert tested[row.name] == (row.config, trained, row.options, before)
+    checkpoints = [checkpoint.name for _, checkpoint in timed]
+    assert checkpoints == [row.checkpoint or row.name for row in rows]
+
+
+def row(novel: float, base: float) -> dict:
+    groups = dict(novel=novel, base=base)
+    boxes = dict.fromkeys(('AP', 'AP50', 'AP75'), groups) | {ablation.TIME: dict(all=12.34)}
+    return dict.fromkeys(report.TEST_SETS, dict(bbox=boxes))
+
+
+def test_tables(tmp_path: Path) -> None:
+    per_seed = [
+        {'ViLD-ensemble': row(20, 30), 'ViLD+': row(26, 29.5)},
+        {'ViLD-ensemble': row(25, 32), 'ViLD+': row(24, 33)},
+    ]
+    text = ablation.tables('plus', per_seed)
+    assert '| ViLD+ | 25.0 ± 1.4 | 25.0 ± 1.4 | 25.0 ± 1.4 | 31.2 ± 2.5 |' in text
+    assert text.count('| 12.3 ± 0.0 |\n') == 4
+    assert '| ViLD+ | x 1.30, x 0.96 | -0.5, +1.0 | x 1.30, x 0.96 | -0.5, +1.0 |' in text
+    assert 'against' not in ablation.tables('regions', per_seed)
+    for doc, begin in ablation.TABLES.values():
+        assert doc.read_text().count(begin) == 1
+        copy = tmp_path / doc.name
+        copy.write_text(doc.read_text())
+        demo_full.write_tables(copy, text, [0, 1], begin)
+        before, after = doc.read_text(), copy.read_text()
+        assert after.partition(begin)[0] == before.partition(begin)[0] and text in after
+        end = before.partition(begin)[2].partition(demo_full.END)[2]
+        assert after.endswith(f'{text}\n\n{demo_full.END}{end}')
+
+
+def test_a_fork_goes_on_by_itself(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    """A fork's steps do not disturb those of another, and have its data."""
+
+    def run(order: str) -> None:
+        world = pipeline.World(0, None, tmp_path / 'data', tmp_path / 'work')
+        world.steps.run('first', ['sh', '-c', f'touch {tmp_path}/first'], [tmp_path / 'first'])
+        for name in order:
+            fork = world.fork(tmp_path / name)
+            out = tmp_path / f'{name}.txt'
+            fork.steps.run(name, ['sh', '-c', f'echo $MINI_LVIS >> {out}'], [out])
+
+    run('ab')
+    run('cba')  # neither another before them nor another order makes them run again
+    assert capfd.readouterr().out.count('already done') == 3
+    for name in 'abc':
+        assert (tmp_path / f'{name}.txt').read_text() == f'{tmp_path / name}\n'

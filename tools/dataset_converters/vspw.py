@@ -1,0 +1,48 @@
+"""The vocabulary of VSPW, and lists of its frames; its label files stay as they are.
+
+    python tools/dataset_converters/vspw.py data/VSPW_480p
+
+Written are ``categories.json`` and ``train.frames.txt`` and ``val.frames.txt``: of each frame its
+picture and its label file in ``data/``, without suffixes and with a tab between them.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+
+def main() -> None:
+    """Parse the command line and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'root', type=Path, help='the folder with data/, label_num_dic_final.json and the lists'
+    )
+    root = parser.parse_args().root
+
+    content = json.loads((root / 'label_num_dic_final.json').read_text())
+    numbers = {int(number): name for name, number in content.items() if int(number) not in (0, 255)}
+    if sorted(numbers) != list(range(1, len(numbers) + 1)):
+        raise ValueError(
+            f'{root}/label_num_dic_final.json does not number its categories from 1 on: '
+            f'{sorted(numbers)[:5]}...'
+        )
+    categories = [
+        dict(id=i, name=numbers[i], synonyms=[numbers[i].replace('_', ' ')])
+        for i in sorted(numbers)
+    ]
+    (root / 'categories.json').write_text(json.dumps(categories, indent=1))
+    for split in ('train', 'val'):
+        lines = []
+        for video in (root / f'{split}.txt').read_text().split():
+            for path in sorted((root / 'data' / video / 'mask').glob('*.png')):
+                lines.append(f'{video}/origin/{path.stem}\t{video}/mask/{path.stem}\n')
+        if not lines:
+            raise FileNotFoundError(f'there are no frames of {root}/{split}.txt in {root}/data')
+        (root / f'{split}.frames.txt').write_text(''.join(lines))
+        print(f'{split}.frames.txt: {len(lines)} frames')
+
+
+if __name__ == '__main__':
+    main()
