@@ -390,8 +390,12 @@ PAGES = {
             *(EPOCH, GPUS, (r'(dist_train\.sh \S+) 4', r'\1 2')),
             (r'MASTER_ADDR=10\.0\.0\.1 PORT=29500', 'MASTER_ADDR=127.0.0.1 PORT=$PORT'),
             # Both machines at once.
-            (r'^(NNODES=2 .*\n.*) 2 (--auto-scale-lr)$', r'\1 1 \2 &'),
-            (r'(# on the second\n(?:.*\n)+.*)', r'\1\nwait -n && wait -n'),
+            (r'^(NNODES=2 .*\n.*) 2 (--auto-scale-lr)$', r'\1 1 \2 & machines+=($!)'),
+            # One after the other: `wait -n` forgets a second that ends with the first.
+            (
+                r'(# on the second\n(?:.*\n)+.*)',
+                r'\1\nfor machine in "${machines[@]}"; do wait $machine; done',
+            ),
             (r'GPUS=16 GPUS_PER_NODE=8', 'GPUS=2 GPUS_PER_NODE=1'),
             (
                 r'^GPUS=.*slurm_test.sh gpu regions',

@@ -38,8 +38,9 @@ STAND_INS = {
     export SLURM_NODELIST='node[1-2]'
     for ((task = 0; task < SLURM_NTASKS; task++)); do
         SLURM_PROCID=$task SLURM_LOCALID=$((task % a_node)) "$@" &
+        tasks+=($!)
     done
-    for ((task = 0; task < SLURM_NTASKS; task++)); do wait -n || exit 1; done""",
+    for task in "${{tasks[@]}}"; do wait $task || exit 1; done""",
     'scontrol': r"printf '127.0.0.1\n127.0.0.1\n'",
 }
 
