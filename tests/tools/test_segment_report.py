@@ -59,7 +59,11 @@ def test_demo_table(rows: dict) -> None:
 def test_full_tables(rows: dict) -> None:
     other = json.loads(json.dumps(rows))
     other['plain']['seen designs']['novel'] = 16.0
-    table = segment_report.full_tables([rows, other], [{'plain': 40.0}, {'plain': 44.0}])
+    per_seed = [
+        {'rows': rows, 'times': {'plain': 40.0}},
+        {'rows': other, 'times': {'plain': 44.0}},
+    ]
+    table = segment_report.full_tables(per_seed)
     # the deviation of a sample of two: their distance over the root of 2
     expected = '55.8 ± 0.0 | 61.5 ± 0.0 | 16.7 ± 0.0 | 13.0 ± 4.2 | 90.0 ± 0.0 | 42 ± 3'
     assert table.splitlines()[2] == f'| plain | {expected} |'

@@ -14,6 +14,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import demo_full
@@ -24,16 +25,21 @@ from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
+from publish import publish
 
 from mmdet_vild import load_detector
 
-DOCS = Path(__file__).parents[2] / 'docs'
-#: What there is, the page that its tables go to, and the mark there.
+#: What there is, the page that its tables go to, the mark there, and the file of its figures.
 TABLES = {
-    'plus': (DOCS / 'vild_plus.md', '<!-- results: written by tools/mini_lvis/ablation.py -->'),
+    'plus': (
+        'vild_plus.md',
+        '<!-- results: written by tools/mini_lvis/ablation.py -->',
+        'vild_plus',
+    ),
     'regions': (
-        DOCS / 'benchmarks.md',
+        'benchmarks.md',
         '<!-- regions: written by tools/mini_lvis/ablation.py --what regions -->',
+        'regions',
     ),
 }
 HEAD = 'model.roi_head.bbox_head'
@@ -150,7 +156,6 @@ def main() -> None:
     args = parser.parse_args()
 
     chosen = {'plus': plus_rows(args.on), 'regions': region_rows()}
-    per_seed = {what: [] for what in args.what}
     for seed in args.seeds:
         name = pipeline.world_name(seed, None)
         world = pipeline.World(seed, None, args.data / name, args.work / name)
@@ -159,14 +164,11 @@ def main() -> None:
         for what in args.what:
             rows = run(world, chosen[what])
             report.save(rows, world.work / f'results_{what}.json')
-            per_seed[what].append(rows)
-    for what in args.what:
-        text = tables(what, per_seed[what])
-        print(f'\n{text}')
-        if args.seeds == demo_full.SEEDS and (what == 'regions' or args.on == list(BASES)):
-            doc, begin = TABLES[what]
-            demo_full.write_tables(doc, text, args.seeds, begin)
-            print(f'written to {doc}')
+            if what == 'regions' or args.on == list(BASES):
+                page, begin, file = TABLES[what]
+                publish(page, begin, file, seed, rows, partial(tables, what))
+            else:
+                print(f'\n{tables(what, [rows])}', flush=True)
 
 
 def run(world: pipeline.World, rows: Sequence[Row]) -> dict[str, dict]:

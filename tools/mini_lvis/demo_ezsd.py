@@ -6,8 +6,9 @@
 In a world that has what EZSD is for (``generate.py --traits``): pictures of a camera that the
 teacher has not seen, and novel objects larger than any that a detector was taught to propose. Tunes
 the demo's teacher, lets it propose regions, and trains ViLD and EZSD for half of the usual
-iterations. ``--full`` has every part of EZSD alone, other schedules and three seeds, and writes its
-tables into ``docs/ezsd.md``. Run it again after an interruption: it goes on where it stopped.
+iterations. ``--full`` has every part of EZSD alone and other schedules, of three seeds, and writes
+their figures into docs/results/ and tables into docs/ezsd.md. Run it again after an interruption:
+it goes on where it stopped.
 """
 
 import argparse
@@ -21,8 +22,8 @@ import pipeline
 import report
 from generate import TRAITS
 from mmengine.config import Config
+from publish import publish
 
-DOC = demo_full.DOC.with_name('ezsd.md')
 BEGIN = '<!-- results: written by tools/mini_lvis/demo_ezsd.py -->'
 #: The iterations of a whole schedule, and the parts of it that are trained.
 WHOLE = Config.fromfile(pipeline.config_of('vild')).train_cfg.max_iters
@@ -80,17 +81,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--full', action='store_true', help='all rows, and three seeds')
-    parser.add_argument('--seed', type=pipeline.seed, help='without --full (default: 0)')
+    parser.add_argument('--full', action='store_true', help='all rows')
+    parser.add_argument('--seed', type=pipeline.seed, help='(default: 0; with --full 0, 1 and 2)')
     parser.add_argument('--categories', type=pipeline.category_file)
     parser.add_argument('--data', type=Path, default=Path('data'), help='folder of the worlds')
     parser.add_argument('--work', type=Path, default=Path('work_dirs'))
     args = parser.parse_args()
-    if args.full and args.seed is not None:
-        parser.error('--full has seeds of its own; leave --seed out')
 
-    per_seed = []
-    for seed in demo_full.SEEDS if args.full else [args.seed or 0]:
+    default = demo_full.SEEDS if args.full else [0]
+    for seed in default if args.seed is None else [args.seed]:
         name = pipeline.world_name(seed, args.categories)
         first = pipeline.World(seed, args.categories, args.data / name, args.work / name)
         name = f'{name}_ezsd'
@@ -99,14 +98,13 @@ def main() -> None:
             seed, args.categories, args.data / name, args.work / name, sizes=sizes
         )
         print(f'\n=== seed {seed}', flush=True)
-        per_seed.append(run(world, first, FULL if args.full else DEMO))
-        report.save(per_seed[-1], world.work / 'results_ezsd.json')
+        found = run(world, first, FULL if args.full else DEMO)
+        report.save(found, world.work / 'results_ezsd.json')
         world.steps.print_total()
-    text = tables(per_seed)
-    print(f'\n{text}')
-    if args.full and args.categories is None:
-        demo_full.write_tables(DOC, text, demo_full.SEEDS, BEGIN)
-        print(f'written to {DOC}')
+        if args.full and args.categories is None:
+            publish('ezsd.md', BEGIN, 'ezsd', seed, found, tables)
+        else:
+            print(f'\n{tables([found])}')
 
 
 def run(world: pipeline.World, first: pipeline.World, rows: Sequence[Row]) -> dict:

@@ -3,8 +3,9 @@
     python tools/mini_lvis/demo_full.py
 
 Each seed is a world of its own: other pictures, another teacher, other trainings. Methods are
-tested on the test split; the settings in the configs were chosen on val. Run it again after an
-interruption, or after the demo: it goes on from there.
+tested on the test split; the settings in the configs were chosen on val. Figures of the default
+categories go to docs/results/ seed by seed, and the tables are of all that are there. Run it again
+after an interruption, or after the demo: it goes on from there.
 """
 
 import argparse
@@ -13,10 +14,10 @@ from pathlib import Path
 import demo
 import pipeline
 import report
+from publish import publish
 
-DOC = Path(__file__).parents[2] / 'docs' / 'mini_lvis.md'
 SEEDS = [0, 1, 2]
-BEGIN, END = '<!-- results: written by tools/mini_lvis/demo_full.py -->', '<!-- end of results -->'
+BEGIN = '<!-- results: written by tools/mini_lvis/demo_full.py -->'
 
 
 def main() -> None:
@@ -28,15 +29,8 @@ def main() -> None:
     parser.add_argument('--categories', type=pipeline.category_file)
     parser.add_argument('--data', type=Path, default=Path('data'))
     parser.add_argument('--work', type=Path, default=Path('work_dirs'))
-    parser.add_argument(
-        '--doc',
-        type=Path,
-        help='page that the tables go to (default: docs/mini_lvis.md, for the default seeds and '
-        'categories; else none)',
-    )
     args = parser.parse_args()
 
-    per_seed = []
     for seed in args.seeds:
         name = pipeline.world_name(seed, args.categories)
         world = pipeline.World(seed, args.categories, args.data / name, args.work / name)
@@ -44,12 +38,8 @@ def main() -> None:
         rows = run(world)
         report.save(rows, world.work / 'results_full.json')
         print(f'\n{report.demo_table(rows)}', flush=True)
-        per_seed.append(rows)
-    tables = report.full_tables(per_seed)
-    print(f'\n{tables}')
-    if doc := args.doc or default_page(args.seeds, args.categories):
-        write_tables(doc, tables, args.seeds)
-        print(f'written to {doc}')
+        if args.categories is None:
+            publish('mini_lvis.md', BEGIN, 'mini_lvis', seed, rows, report.full_tables)
 
 
 def run(world: pipeline.World) -> dict[str, dict]:
@@ -66,22 +56,6 @@ def run(world: pipeline.World) -> dict[str, dict]:
             tested[title] = alone.test(method)
     order = [*pipeline.TRAINED, pipeline.CLIP_ON_CROPS]
     return {title: report.evaluate_method(world.data, tested[title]) for title in order}
-
-
-def default_page(seeds: list[int], categories: Path | None) -> Path | None:
-    """The page of the documentation, which shows the default seeds and categories only."""
-    return DOC if categories is None and seeds == SEEDS else None
-
-
-def write_tables(doc: Path, tables: str, seeds: list[int], begin: str = BEGIN) -> None:
-    """Put the tables between the two markers of the page, leaving the rest as it is."""
-    text = doc.read_text() if doc.exists() else f'{begin}\n{END}\n'
-    head, found, rest = text.partition(begin)
-    if not found or END not in rest:
-        raise SystemExit(f'{doc} has no lines "{begin}" and "{END}" to put the tables between')
-    tail = rest.split(END, 1)[1]
-    seeds_text = ', '.join(map(str, seeds))
-    doc.write_text(f'{head}{begin}\n\nSeeds {seeds_text}.\n\n{tables}\n\n{END}{tail}')
 
 
 if __name__ == '__main__':

@@ -14,9 +14,9 @@ import demo_gkc
 import pipeline
 import report
 import segment_report
+from publish import publish
 from segment_pipeline import TRAINED, SegmentWorld
 
-DOC = demo_full.DOC.with_name('gkc.md')
 BEGIN = '<!-- results: written by tools/mini_lvis/demo_gkc_full.py -->'
 
 
@@ -29,15 +29,8 @@ def main() -> None:
     parser.add_argument('--categories', type=pipeline.category_file)
     parser.add_argument('--data', type=Path, default=Path('data'))
     parser.add_argument('--work', type=Path, default=Path('work_dirs'))
-    parser.add_argument(
-        '--doc',
-        type=Path,
-        help='page that the tables go to (default: docs/gkc.md, for the default seeds and '
-        'categories; else none)',
-    )
     args = parser.parse_args()
 
-    per_seed, times = [], []
     for seed in args.seeds:
         name = pipeline.world_name(seed, args.categories)
         world = SegmentWorld(seed, args.categories, args.data / name, args.work / name)
@@ -45,14 +38,9 @@ def main() -> None:
         rows, milliseconds = demo_gkc.run(world, tuple(TRAINED))
         report.save(rows, world.work / 'results_gkc_full.json')
         print(f'\n{segment_report.demo_table(rows, milliseconds)}', flush=True)
-        per_seed.append(rows)
-        times.append(milliseconds)
-    tables = segment_report.full_tables(per_seed, times)
-    print(f'\n{tables}')
-    own = DOC if demo_full.default_page(args.seeds, args.categories) else None
-    if doc := args.doc or own:
-        demo_full.write_tables(doc, tables, args.seeds, BEGIN)
-        print(f'written to {doc}')
+        if args.categories is None:
+            found = dict(rows=rows, times=milliseconds)
+            publish('gkc.md', BEGIN, 'gkc', seed, found, segment_report.full_tables)
 
 
 if __name__ == '__main__':

@@ -20,10 +20,10 @@ import demo_full
 import numpy as np
 import pipeline
 import report
+from publish import publish
 
 from mmdet_vild.vocabulary import is_novel
 
-DOC = Path(__file__).parents[2] / 'docs' / 'vild_plus.md'
 BEGIN = '<!-- fine-tuning: written by tools/mini_lvis/finetune.py -->'
 #: What is fine-tuned: the config, and whether the old words are rivals.
 VARIANTS = {
@@ -63,7 +63,6 @@ def main() -> None:
     parser.add_argument('--work', type=Path, default=Path('work_dirs'))
     args = parser.parse_args()
 
-    per_seed = []
     for seed in args.seeds:
         name = pipeline.world_name(seed, None)
         world = pipeline.World(seed, None, args.data / name, args.work / name)
@@ -71,12 +70,12 @@ def main() -> None:
         demo.run(world)
         rows = run(world)
         report.save(rows, world.work / 'results_finetune.json')
-        per_seed.append(rows)
-    tables = report.full_tables(per_seed, COLUMNS, {'boxes': 'bbox'})
-    print(f'\n{tables}')
-    if args.seeds == demo_full.SEEDS:
-        demo_full.write_tables(DOC, tables, args.seeds, BEGIN)
-        print(f'written to {DOC}')
+        publish('vild_plus.md', BEGIN, 'finetuning', seed, rows, tables)
+
+
+def tables(per_seed: Sequence[dict[str, dict]]) -> str:
+    """Markdown tables of the figures of each seed."""
+    return report.full_tables(per_seed, COLUMNS, {'boxes': 'bbox'})
 
 
 def run(world: pipeline.World, kinds: int = 6, pictures: int = 100) -> dict[str, dict]:

@@ -68,12 +68,20 @@ def demo_table(rows: dict[str, dict], times: dict[str, float]) -> str:
     )
 
 
-def full_tables(per_seed: Sequence[dict[str, dict]], times: Sequence[dict[str, float]]) -> str:
-    """Markdown tables of mean and standard deviation over the seeds."""
+def full_tables(per_seed: Sequence[dict[str, dict]]) -> str:
+    """Markdown tables of mean and standard deviation over the seeds.
+
+    Args:
+        per_seed: Of each seed ``rows``, by their titles what :func:`evaluate_method` says, and
+            ``times``, milliseconds of some of them.
+    """
     return _tables(
-        per_seed[0],
-        {row: spread([each[row] for each in times], digits=0) for row in times[0]},
-        lambda row, title, column: spread([rows[row][title][column] for rows in per_seed]),
+        per_seed[0]['rows'],
+        {
+            row: spread([each['times'][row] for each in per_seed], digits=0)
+            for row in per_seed[0]['times']
+        },
+        lambda row, title, column: spread([each['rows'][row][title][column] for each in per_seed]),
     )
 
 
