@@ -17,9 +17,10 @@ model = dict(
         dict(
             type='CLIPAnchorProposer',
             text_embeddings=data_root + 'vild/text.npz',
-            # As large as things are here, and few: two cores look at each.
+            # Few, as two cores look at each, and none of the sizes in which the teacher hardly
+            # tells things apart.
             stride=32,
-            sizes=(40, 64, 104),
+            sizes=(104, 150),
             ratios=(1.0,),
             num_candidates=20,
             num_kept=20,
