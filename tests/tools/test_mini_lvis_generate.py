@@ -68,6 +68,13 @@ def test_a_list_names_what_is_drawn():
     assert len(categories.load_categories(None, CATEGORIES)) == 5
 
 
+def test_a_name_counts_before_the_synonym_of_another():
+    birds = [dict(name=name, frequency=f) for name, f in (('owl', 'f'), ('bird', 'r'))]
+    birds[1]['synonyms'] = ['bird', 'owl', 'fowl']
+    chosen = categories.choose_categories(['owl', 'Fowl'], birds)
+    assert [c['name'] for c in chosen] == ['owl', 'bird']
+
+
 @pytest.mark.parametrize(
     'wanted, message',
     [

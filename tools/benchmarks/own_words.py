@@ -1,6 +1,6 @@
 """How well a detector finds words that are asked for, with and without the vocabulary's others.
 
-    python tools/benchmarks/own_words.py configs/mini_lvis/vild_lite0_fpn_mini-lvis.py \\
+    python tools/benchmarks/own_words.py work_dirs/mini_lvis/vild/vild_lite0_fpn_mini-lvis.py \\
         work_dirs/mini_lvis/vild/iter_700.pth
 
 Every image of the config's test dataset is asked for some of its categories, at random. AP50 is

@@ -155,7 +155,8 @@ def main() -> None:
     parser.add_argument('--work', type=Path, default=Path('work_dirs'))
     args = parser.parse_args()
 
-    chosen = {'plus': plus_rows(args.on), 'regions': region_rows()}
+    bases = [base for base in BASES if base in args.on]
+    chosen = {'plus': plus_rows(bases), 'regions': region_rows()}
     for seed in args.seeds:
         name = pipeline.world_name(seed, None)
         world = pipeline.World(seed, None, args.data / name, args.work / name)
@@ -164,7 +165,7 @@ def main() -> None:
         for what in args.what:
             rows = run(world, chosen[what])
             report.save(rows, world.work / f'results_{what}.json')
-            if what == 'regions' or args.on == list(BASES):
+            if what == 'regions' or bases == list(BASES):
                 page, begin, file = TABLES[what]
                 publish(page, begin, file, seed, rows, partial(tables, what))
             else:

@@ -37,7 +37,8 @@ def choose_categories(wanted: object, drawable: Sequence[dict]) -> list[dict]:
             '{"name": "owl", "frequency": "r"}'
         )
     full = [complete(category, i + 1) for i, category in enumerate(drawable)]
-    named = {s.lower(): c for c in full for s in reversed([c['name'], *c['synonyms']])}
+    named = {s.lower(): c for c in full for s in c['synonyms']}
+    named |= {c['name'].lower(): c for c in full}  # a name counts before another's synonym
     chosen: dict[int, dict] = {}
     for i, entry in enumerate(wanted):
         entry = {'name': entry} if isinstance(entry, str) else entry
