@@ -132,8 +132,9 @@ def test_each_image_has_its_words(write_text, make_sample, tmp_path):
         alone.load_state_dict({k: v for k, v in model.state_dict().items() if 'digest' not in k})
         (expected,) = detect(alone, images[i : i + 1], [make_sample()], [None])
         expected = expected[expected.labels < len(asked)]
-        torch.testing.assert_close(found[i].scores, expected.scores)
-        torch.testing.assert_close(found[i].bboxes, expected.bboxes)
+        # A batch of another size may be summed in another order: pixels are up to 1e-3 apart.
+        torch.testing.assert_close(found[i].scores, expected.scores, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(found[i].bboxes, expected.bboxes, rtol=1e-4, atol=1e-3)
         assert found[i].label_names == expected.label_names
         assert set(found[i].label_names) == set(asked)
         assert found[i].novel.tolist() == [
