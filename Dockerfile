@@ -1,6 +1,9 @@
 # docker build -t mmdet_vild .    with PyPI's torch: on NVIDIA's GPUs (--gpus all) and on CPUs
 # docker build -t mmdet_vild . --build-arg TORCH=https://download.pytorch.org/whl/cpu    CPUs alone
-# docker run --rm -it --gpus all --shm-size 8g -v $PWD/data:/mmdet_vild/data mmdet_vild
+# docker run --rm -it --gpus all --shm-size 8g -v $PWD/data:/mmdet_vild/data \
+#     -v $PWD/work_dirs:/mmdet_vild/work_dirs -v mmdet_vild_cache:/root/.cache mmdet_vild
+# Trainings stay in work_dirs, and downloaded weights in the volume mmdet_vild_cache; what is written
+# elsewhere, such as configs/mine or checkpoints, goes with the container: mount those folders too.
 FROM python:3.11-slim
 ARG TORCH=
 # What OpenCV loads; there is no compiler, which only torch.compile would need.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from config_files import NAMES, ONLY_TEST, OPEN_CLIP, ROOT, TUNING, read, train_set
+from config_files import GKC, NAMES, ONLY_TEST, OPEN_CLIP, ROOT, TUNING, read, train_set
 
 #: Begin the names of what has no detector.
 WITHOUT_DETECTOR = (*TUNING, 'ezsd/region-embeddings_clip', 'mini_lvis/region-embeddings_clip')
@@ -253,7 +253,7 @@ def test_docs_list_every_config():
     """Once each, but for those of the mini world and ``_base_``."""
     page = (ROOT / 'docs' / 'configs.md').read_text()
     named = re.findall(r'`(?:configs/\w+/)?([\w-]+\.py)`', page)
-    expected = [Path(name).name for name in NAMES if not name.startswith('mini_lvis/')]
+    expected = [Path(name).name for name in (*NAMES, *GKC) if not name.startswith('mini_lvis/')]
     assert {name for name in expected if named.count(name) != 1} == set()
     assert set(named) <= set(expected)
 
@@ -270,7 +270,8 @@ def test_metafiles_list_every_config_that_trains():
             assert model['Name'] == Path(model['Config']).stem
             found[model['Config']] = model['Metadata']
     only_test = (*ONLY_TEST, 'mini_lvis/', 'vild/region', 'ezsd/region')
-    assert set(found) == {f'configs/{name}' for name in NAMES if not name.startswith(only_test)}
+    trained = [name for name in (*NAMES, *GKC) if not name.startswith(only_test)]
+    assert set(found) == {f'configs/{name}' for name in trained}
     for name, metadata in found.items():
         loop = read(name.removeprefix('configs/')).train_cfg
         length = {'Epochs': 'max_epochs', 'Iterations': 'max_iters'}
