@@ -1,4 +1,4 @@
-# A cheap rival of anchors: of the 1000 proposals of an RPN that base categories trained, those in
+# A rival of anchors: of the 1000 proposals of an RPN that base categories trained, those in
 # which the tuned teacher is sure of a name. For the test tool, on a checkpoint of ViLD-text.
 _base_ = './region-embeddings_r50_fpn_tuned_ov-coco.py'
 

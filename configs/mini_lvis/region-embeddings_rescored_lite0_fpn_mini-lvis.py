@@ -1,4 +1,4 @@
-# A cheap rival of anchors: of 60 proposals of ViLD-text's RPN the 20 in which the tuned teacher is
+# A rival of anchors: of 60 proposals of ViLD-text's RPN the 20 in which the tuned teacher is
 # surest of a name, and the annotated boxes of base categories.
 _base_ = './region-embeddings_tuned_lite0_fpn_mini-lvis.py'
 

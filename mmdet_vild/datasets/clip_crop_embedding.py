@@ -50,8 +50,8 @@ class CLIPCropEmbedding(BaseTransform):
 
     Raises:
         FileNotFoundError, KeyError: Of an image: the store lacks it.
-        ValueError: Of an image: the record does not fit it, or a transform moved the pixels
-            without recording it.
+        ValueError: ``keep_annotated`` of a store that does not say what is; of an image: the record
+            does not fit it, or a transform moved the pixels without recording it.
     """
 
     def __init__(
@@ -71,6 +71,13 @@ class CLIPCropEmbedding(BaseTransform):
         self.allow_missing = allow_missing
         self.subset = subset
         self.keep_annotated = keep_annotated
+        version = getattr(self.store, 'header', {}).get('version', 3)
+        if keep_annotated and version < 3:
+            raise ValueError(
+                f'the embedding store at {self.store.path}, of version {version}, does not say '
+                'which rows are annotated, which keep_annotated=True needs; extract it anew, or '
+                'leave keep_annotated out'
+            )
 
     def transform(self, results: dict) -> dict:
         """Attach the embeddings to the result dict of the data pipeline."""

@@ -7,7 +7,7 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TASK_UTILS, TRANSFORMS
 
 from mmdet_vild.options import Fraction, Positive, checked_options
-from mmdet_vild.vocabulary import TextEmbeddings, same_teacher
+from mmdet_vild.vocabulary import TextEmbeddings, same_space
 
 from .segment_embeddings import read_segments
 
@@ -56,7 +56,7 @@ class DrawSynonyms(BaseTransform):
         self.store = TASK_UTILS.build(store) if isinstance(store, dict) else store
         self.threshold = threshold
         self.temperature = temperature
-        if self.store is not None and not same_teacher(self.store.teacher, self.text.teacher):
+        if self.store is not None and not same_space(self.store.teacher, self.text.teacher):
             raise ValueError(
                 f'the segment embeddings come from the teacher {self.store.teacher}, and '
                 f'{self.text.teacher} encoded the synonyms of {text_embeddings}; both must come '

@@ -58,7 +58,7 @@ class CLIPAnchorProposer(Proposer):
         drop_base: Whether those whose likeliest name is of a base category go, too.
         num_kept: At most this many are proposed.
         regions: Config of another :class:`Proposer`, whose regions take the place of anchors: a
-            cheap rival, of an RPN's 1000 in place of 13,000 anchors.
+            rival, of an RPN's 1000 in place of 13,000 anchors.
 
     Raises:
         ValueError: Options contradict each other; another teacher encoded the words, or they call
@@ -115,10 +115,12 @@ class CLIPAnchorProposer(Proposer):
         self.anchors = anchor_generator(stride, sizes, ratios)
 
     def source(self, model: nn.Module) -> dict:
-        """All options, a digest of the words, and how many of them are novel."""
+        """All options, digests of the words, and which of them are novel."""
         self._check(model)
         words = digest([*self.names, self.text.embeddings])
         found = {'words': f'{len(self.names)}@{words}', 'novel_words': int(self.novel.sum())}
+        if self.novel.any():
+            found['novel_words'] = f'{found["novel_words"]}@{digest([self.novel])}'
         if self.regions is not None:
             found['regions'] = self.regions.source(model)
         return {'clip_proposals': {**self.settings, **found}}

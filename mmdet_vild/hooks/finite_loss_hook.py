@@ -18,7 +18,7 @@ class FiniteLossHook(CheckInvalidLossHook):
     waits for these numbers anyway. The run stops before a checkpoint is written.
 
     Args:
-        interval: Look at every so many iterations.
+        interval: Look at every so many iterations; checkpoints of those between may be NaN.
 
     Raises:
         FloatingPointError: The loss is NaN or infinite.
@@ -38,10 +38,11 @@ class FiniteLossHook(CheckInvalidLossHook):
         parts = {k: v.item() for k, v in outputs.items() if 'loss' in k and k != 'loss'}
         wrong = [f'{k} is {v}' for k, v in parts.items() if not math.isfinite(v)]
         fine = [f'{k} is {v:.4g}' for k, v in parts.items() if math.isfinite(v)]
+        sound = runner.iter + 1 - self.interval
         raise FloatingPointError(
             f'the loss is not finite in iteration {runner.iter + 1}: '
-            f'{", ".join(wrong) or "the sum of all"}, while {", ".join(fine) or "no part is"}; no '
-            'checkpoint was written since. The usual causes are a learning rate too high for the '
-            'batch (--auto-scale-lr) and gradients without a limit '
+            f'{", ".join(wrong) or "the sum of all"}, while {", ".join(fine) or "no part is"}; '
+            f'checkpoints up to iteration {sound} are sound. The usual causes are a learning rate '
+            'too high for the batch (--auto-scale-lr) and gradients without a limit '
             '(optim_wrapper.clip_grad.max_norm=10)'
         )

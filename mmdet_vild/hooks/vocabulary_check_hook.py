@@ -14,7 +14,12 @@ from mmengine.runner import Runner, TestLoop, ValLoop
 from torch import nn
 from torch.utils.data import Dataset
 
-from mmdet_vild.datasets import CLIPCropEmbedding, DrawSynonyms, SegmentEmbeddings
+from mmdet_vild.datasets import (
+    CLIPCropEmbedding,
+    DrawSynonyms,
+    OpenVocabularySegDataset,
+    SegmentEmbeddings,
+)
 from mmdet_vild.datasets.geometry import check_transforms
 from mmdet_vild.datasets.unwrapped import unwrapped
 from mmdet_vild.embedding_store import EmbeddingStore, MissingRecordError
@@ -44,7 +49,8 @@ class VocabularyCheckHook(Hook):
     - whether the store has the words' teacher and the dataset's annotation file and images, and
       segments where these are asked for;
     - whether the batch is resized, which would leave the stored boxes behind;
-    - for annotations of novel categories, unless the classifier has ``mask_novel=False``;
+    - for annotations of novel categories, and maps of which their pixels are not ignored, unless
+      the classifier has ``mask_novel=False``;
     - whether a model with a ``distill_loss`` gets regions, and one with a ``SynonymLoss`` names
       drawn from its synonyms;
     - whether the teacher that words will be asked of could be built, and encoded the vocabulary.
@@ -107,6 +113,8 @@ class VocabularyCheckHook(Hook):
 
 def _classifiers(model: nn.Module) -> list[CLIPTextClassifier | TeacherTuner]:
     """What compares with words."""
+    if isinstance(model, OpenVocabularyMixin):
+        return model.text_classifiers
     kinds = CLIPTextClassifier, TeacherTuner
     return [module for module in model.modules() if isinstance(module, kinds)]
 
@@ -272,13 +280,22 @@ def _check_no_novel(
     classifiers: Sequence[CLIPTextClassifier], dataset: Dataset, labels: Counter
 ) -> None:
     """What is novel to a classifier is not annotated in training data."""
-    masking = [c.novel.nonzero().flatten().tolist() for c in classifiers if c.mask_novel]
+    masking = {name for c in classifiers if c.mask_novel for name in c.novel_names}
     names = classifiers[0].names
-    counts = Counter({names[label]: labels[label] for label in {*sum(masking, [])} & {*labels}})
-    if counts:
+    if isinstance(dataset, OpenVocabularySegDataset):
+        if seen := masking - {names[label] for label in dataset.dropped}:
+            raise ValueError(
+                f'{_describe(dataset)}, which is trained on, does not ignore the pixels of '
+                f'{len(seen)} novel categories, such as {min(seen)!r}; leave drop_novel=True, and '
+                'say which are novel in its vocabulary, base_vocabulary or metainfo. For a '
+                'supervised baseline, set mask_novel=False in the CLIPTextClassifier'
+            )
+        return
+    found = {name: labels[i] for i, name in enumerate(names) if name in masking and labels[i]}
+    if found:
         raise ValueError(
-            f'{_describe(dataset)}, which is trained on, has annotations of {len(counts)} novel '
-            f'categories: {dict(counts.most_common(5))}; OpenVocabularyLVISDataset and '
+            f'{_describe(dataset)}, which is trained on, has annotations of {len(found)} novel '
+            f'categories: {dict(Counter(found).most_common(5))}; OpenVocabularyLVISDataset and '
             'OpenVocabularyCocoDataset drop them, unless drop_novel=False or test_mode=True. For a '
             'supervised baseline, set mask_novel=False in the CLIPTextClassifier'
         )

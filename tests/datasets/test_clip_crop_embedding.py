@@ -143,6 +143,14 @@ def test_wrong_parameters(wrong):
         CLIPCropEmbedding(Memory([]), **wrong)
 
 
+def test_a_store_that_does_not_say_what_is_annotated():
+    store = Memory([])
+    store.path, store.header = 'old', dict(version=2)
+    CLIPCropEmbedding(store)
+    with pytest.raises(ValueError, match='store at old, of version 2, does not say which rows'):
+        CLIPCropEmbedding(store, keep_annotated=True)
+
+
 def test_unrecorded_motion_is_refused():
     with pytest.raises(ValueError, match='image 3 was changed'):
         CLIPCropEmbedding(Memory([]))(sample(img_shape=(50, 100)))

@@ -72,6 +72,8 @@ def test_refuses_what_does_not_fit(path, tmp_path):
     other.teacher = 'another@1'
     with pytest.raises(ValueError, match='from one teacher'):
         DrawSynonyms(path, other)
+    other.teacher = f'{TextEmbeddings.load(path).teacher}+1'  # tuned since it encoded them
+    DrawSynonyms(path, other)
     with pytest.raises(ValueError, match='label 2, but'):
         DrawSynonyms(path)(sample([2], [0]))
     TextEmbeddings(NAMES[:1], ['a'], [False], 't').save(str(tmp_path / 'b.npz'))

@@ -92,7 +92,13 @@ def test_names(detector, propose, make, model, tmp_path):
     both, base = make(with_novel_names=True), make()
     assert base.names == ['red circle', 'blue ring'] and both.names == [*base.names, 'red heart']
     sources = [p.source(model)['clip_proposals'] for p in (base, both)]
-    assert [s['novel_words'] for s in sources] == [0, 1] and sources[0] != sources[1]
+    assert sources[0]['novel_words'] == 0 and sources[1]['novel_words'].startswith('1@')
+    model.dataset_meta = dict(META, novel_classes=('blue ring',))  # as many, and another one
+    other = replace(detector.text, novel=np.array([False, True, False]))
+    other.save(str(tmp_path / 'other.npz'))
+    other = make(with_novel_names=True, text_embeddings=str(tmp_path / 'other.npz'))
+    assert other.source(model)['clip_proposals'] != sources[1]
+    model.dataset_meta = META
     novel = propose(make(with_novel_names=True, drop_base=True))
     nearest = novel.embeddings @ torch.from_numpy(detector.text.embeddings).T
     assert len(novel) and (nearest.argmax(1) == 2).all()  # as this teacher calls everything

@@ -27,7 +27,7 @@ class Model(BaseModel):
         )
 
 
-def train(folder: Path, *samples: dict) -> None:
+def train(folder: Path, *samples: dict, interval: int = 1) -> None:
     Runner(
         Model(),
         str(folder),
@@ -39,7 +39,7 @@ def train(folder: Path, *samples: dict) -> None:
         train_cfg=dict(by_epoch=False, max_iters=len(samples)),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=1)),
-        custom_hooks=[FiniteLossHook()],
+        custom_hooks=[FiniteLossHook(interval)],
         experiment_name=folder.name,
     ).train()
 
@@ -61,3 +61,16 @@ def test_the_part_is_named(tmp_path: Path, value: str, part: str, other: str) ->
 def test_a_sum_that_overflows(tmp_path: Path) -> None:
     with pytest.raises(FloatingPointError, match='the sum of all, while loss_box is 3e.38'):
         train(tmp_path, dict(box=3e38, distill=3e38))
+
+
+def test_names_what_is_sound(tmp_path: Path) -> None:
+    """Where it looks at every third iteration, checkpoints since the last look are not known."""
+    samples = [FINE] * 4 + [FINE | dict(box=float('nan'))] * 2
+    with pytest.raises(FloatingPointError, match='6: .*; checkpoints up to iteration 3 are sound'):
+        train(tmp_path, *samples, interval=3)
+    assert torch.load(tmp_path / 'iter_3.pth', weights_only=False)['state_dict'][
+        'number'
+    ].isfinite()
+    assert not torch.load(tmp_path / 'iter_5.pth', weights_only=False)['state_dict'][
+        'number'
+    ].isfinite()

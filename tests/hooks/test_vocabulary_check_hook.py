@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import mmcv
 import numpy as np
 import pytest
 import torch
@@ -15,13 +16,14 @@ from mmengine.dataset import BaseDataset, ClassBalancedDataset, RepeatDataset
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.model import BaseModel
 
+from mmdet_vild.datasets import OpenVocabularySegDataset
 from mmdet_vild.embedding_store import (
     EmbeddingRecord,
     EmbeddingStore,
     MissingRecordError,
     dataset_fingerprint,
 )
-from mmdet_vild.models import CLIPTextClassifier, SynonymLoss
+from mmdet_vild.models import CLIPTextClassifier, OpenVocabularyMixin, SynonymLoss
 from mmdet_vild.teacher import OpenCLIPTeacher, TeacherTuner
 from mmdet_vild.vocabulary import TextEmbeddings
 
@@ -216,6 +218,25 @@ def test_novel_annotations_may_be_trained_on_purpose(classifier):
         train(Detector(classifier(novel_categories=['cat']), None, None), labels)
 
 
+def test_maps_ignore_what_is_novel(classifier, tmp_path):
+    """Of maps nobody knows which classes are in them before they are read."""
+    for i in range(3):
+        for suffix in ('jpg', 'png'):
+            mmcv.imwrite(np.full((4, 4), i % 2, np.uint8), str(tmp_path / f'{i}.{suffix}'))
+
+    def maps(**options):
+        options = dict(metainfo=dict(classes=NAMES, novel_classes=('owl',))) | options
+        folders = dict(img_path=str(tmp_path), seg_map_path=str(tmp_path))
+        return OpenVocabularySegDataset(data_prefix=folders, pipeline=[], **options)
+
+    model = Detector(classifier(), distill_loss=None)
+    train(model, maps())
+    train(Detector(classifier(mask_novel=False), distill_loss=None), maps(drop_novel=False))
+    for seen in (maps(drop_novel=False), maps(metainfo=dict(classes=NAMES))):
+        with pytest.raises(ValueError, match="not ignore the pixels of 1 novel .* such as 'owl'"):
+            train(model, seen)
+
+
 def test_datasets_are_gone_through_once(model, embedding, metric):
     """However many metrics and epochs there are, and nothing else reads annotations."""
     dataset, val = Labels(pipeline=[embedding()]), Labels(novel=None)
@@ -332,6 +353,18 @@ def test_words_of_the_teacher_that_was_tuned_since(embedding, classifier, tmp_pa
         train(of_tuned, Labels(pipeline=[embedding('clip@1')]))
     with pytest.raises(ValueError, match=r'teacher clip@3\+2 and .*from clip@1 and 4 wide'):
         train(Detector(classifier()), Labels(pipeline=[embedding('clip@3+2')]))
+
+
+def test_a_detector_whose_words_no_part_has_learned():
+    """Nor is such a one tested on data of other categories."""
+
+    class Untaught(OpenVocabularyMixin, Detector):
+        text_classifiers = [SimpleNamespace(names=NAMES, novel_names=('owl',))]
+
+    model = Untaught(classifier=None)
+    run('test', model, test=loop(Labels()))
+    with pytest.raises(ValueError, match='has 2 classes and the text embeddings 3 words'):
+        run('test', model, test=loop(Labels([[0]], classes=NAMES[:2])))
 
 
 def test_a_teacher_that_is_tuned(tmp_path):

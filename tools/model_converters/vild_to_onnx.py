@@ -25,9 +25,7 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.runner import load_checkpoint
 
-import mmdet_vild  # noqa: F401  before any checkpoint is loaded
 from mmdet_vild.models import ViLD
 from mmdet_vild.models.detectors.onnx_vild import (
     INPUTS,
@@ -36,6 +34,7 @@ from mmdet_vild.models.detectors.onnx_vild import (
     RegionsGraph,
     check_exportable,
 )
+from mmdet_vild.safe_loading import load_all_weights
 
 #: The first with RoIAlign as torchvision aligns it.
 OPSET = 16
@@ -59,10 +58,10 @@ def main(argv: list[str] | None = None) -> None:
         check_exportable(model)
     except ValueError as error:
         parser.error(str(error))
-    load_checkpoint(model, args.checkpoint, map_location='cpu')
+    load_all_weights(model, args.checkpoint)
     export(model, Path(args.out))
     cfg.model.type = 'ONNXViLD'
-    cfg.model.onnx = args.out
+    cfg.model.onnx = '{{ fileDirname }}'  # MMEngine puts the folder of the config here
     cfg.dump(Path(args.out) / 'config.py')
     print(f'{args.out}: {", ".join(sorted(path.name for path in Path(args.out).iterdir()))}')
 

@@ -38,6 +38,8 @@ class CLIPOnStockDetector(CropClassifierMixin, OpenVocabularyMixin, TwoStageDete
     with_objectness = True
     #: No temperature is learned.
     logit_scale = None
+    #: Nor is any word, so that annotations of novel categories do no harm.
+    mask_novel = False
 
     def __init__(
         self,

@@ -51,7 +51,8 @@ class ONNXViLD(ViLD):
     Raises:
         FileNotFoundError: A graph is not there.
         ImportError: onnxruntime is not installed.
-        ValueError: The detector is of a kind that is not exported.
+        ValueError: The detector is of a kind that is not exported; of a sample: it asks by a
+            picture.
     """
 
     def __init__(
@@ -76,11 +77,13 @@ class ONNXViLD(ViLD):
         """As :meth:`ViLD.detect`."""
         metas, head = [sample.metainfo for sample in batch_data_samples], self.roi_head
         levels = len(self.rpn_head.prior_generator.strides)
+        words = [meta.get('words') for meta in metas]
+        for asked in words:
+            _check_pictures(None if asked is None else asked.pictures)
         found = self._run('features', batch_inputs)
         features, scores, deltas = (found[i * levels : (i + 1) * levels] for i in range(3))
         proposals = self.rpn_head.predict_by_feat(scores, deltas, batch_img_metas=metas)
         counts = [len(each) for each in proposals]
-        words = [meta.get('words') for meta in metas]
         rois = bbox2roi([each.bboxes for each in proposals]).split(counts)
         regions = [
             self._run('regions', *features, roi, (asked or self.text_classifier.words).embeddings)
@@ -148,6 +151,18 @@ def check_exportable(model: nn.Module) -> None:
             f'the classifier compares with each synonym (synonyms={synonyms!r}), which is not '
             "exported to ONNX; what is: synonyms='average'"
         )
+    if model.text_classifier.text_embeddings_file is None:
+        raise ValueError(
+            'the vocabulary is in the checkpoint, where the detector of the ONNX graphs would not '
+            'find it; export the one that it was baked of, whose config names a text-embedding file'
+        )
+    _check_pictures(model.text_classifier.pictures)
+
+
+def _check_pictures(pictures: Tensor | None) -> None:
+    """Their scores are made of embeddings, which no graph returns; see ``level_pictures``."""
+    if pictures is not None:
+        raise ValueError('pictures in place of words are not exported to ONNX; ask by words')
 
 
 class FeaturesGraph(nn.Module):

@@ -23,8 +23,8 @@ class OpenVocabularyTTA(DetTTAModel):
     ``scores`` and ``masks``, and ``label_names`` and ``novel``. Masks are not averaged.
 
     Args:
-        tta_cfg: ``nms`` and ``max_per_img``; default are those of the detector's
-            ``test_cfg.rcnn``.
+        tta_cfg: ``nms`` and ``max_per_img``, of which -1 is no limit; default are those of the
+            detector's ``test_cfg.rcnn``.
         **kwargs: ``module``, the detector, and others of :class:`DetTTAModel`.
     """
 
@@ -52,5 +52,6 @@ class OpenVocabularyTTA(DetTTAModel):
             found.scores = boxes[:, 4]
             for key, values in lists.items():
                 found.set_field([values[i] for i in kept], key)
-        data_samples[0].pred_instances = found[: self.tta_cfg['max_per_img']]
+        limit = self.tta_cfg['max_per_img']
+        data_samples[0].pred_instances = found[:limit] if limit >= 0 else found
         return data_samples[0]

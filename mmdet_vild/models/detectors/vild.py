@@ -22,7 +22,7 @@ _TESTING = dict(
         nms=dict(iou_threshold=Fraction),
         max_per_img=Count | Literal[-1],
         mask_thr_binary=float,
-        with_vocabulary=bool | None,
+        with_vocabulary=bool,
         objectness_weight=Fraction | None,
         partial=dict(overlap=Fraction, score_ratio=NotNegative),
     ),

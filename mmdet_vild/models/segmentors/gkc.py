@@ -20,7 +20,7 @@ _TESTING = dict(
     iou_thr=Fraction,
     object_mask_thr=Fraction,
     filter_low_score=bool,
-    with_vocabulary=bool | None,
+    with_vocabulary=bool,
 )
 
 
@@ -81,7 +81,7 @@ class GKC(OpenVocabularyMixin, Mask2Former):
     @property
     def rivals(self) -> bool:
         """bool: see :class:`OpenVocabularyMixin`."""
-        return self.test_cfg.get('with_vocabulary', True) is not False
+        return self.test_cfg.get('with_vocabulary', True)
 
     def find_masks(
         self, batch_inputs: Tensor, batch_data_samples: SampleList

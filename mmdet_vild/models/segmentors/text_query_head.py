@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from mmdet_vild.options import Count, Fraction, checked_options
-from mmdet_vild.vocabulary import same_teacher
+from mmdet_vild.vocabulary import same_space
 
 from ..classifiers import CLIPTextClassifier
 from ..losses import FeatureDistillLoss, SynonymLoss, TextGuidedDistillLoss
@@ -88,6 +88,11 @@ class TextQueryHeadMixin:
                 f'{name} needs an embedding of no object; leave with_background=False out of its '
                 'classifier'
             )
+        if self.fc_cls.trains_rivals:
+            raise ValueError(
+                f'rivals of the classifier of {name} have no place in its losses, which know its '
+                'own words and no object; leave rivals out'
+            )
         nn.init.normal_(self.fc_cls.background, std=512**-0.5)
         self.cls_embed = nn.Linear(width, width)
         dims, others = self.fc_cls.embed_dims, 0 if shared_projection else self.num_predictions - 1
@@ -151,7 +156,7 @@ class TextQueryHeadMixin:
     @property
     def _novel(self) -> Tensor:
         """(C,) bool, which categories are left out of the softmax in training."""
-        return self.fc_cls.novel[: self.num_classes] & self.fc_cls.mask_novel
+        return self.fc_cls.novel[: self.num_classes] & bool(self.fc_cls.mask_novel)
 
     def preprocess_gt(
         self, batch_gt_instances: InstanceList, batch_gt_semantic_segs: Sequence
@@ -241,7 +246,7 @@ class TextQueryHeadMixin:
                     'place of PackDetInputs, or train with distill_loss=None'
                 )
             found, expected = instances.teacher, self.fc_cls.vocabulary.teacher
-            if not same_teacher(found, expected):
+            if not same_space(found, expected):
                 raise ValueError(
                     f'the segment embeddings come from the teacher {found}, the text embeddings '
                     f'from {expected}; both must come from one teacher'

@@ -1,12 +1,16 @@
 """The exported graphs find what PyTorch finds."""
 
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 from small_detector import SmallDetector
 
+from mmdet_vild.models.detectors import onnx_vild
 from mmdet_vild.models.detectors.onnx_vild import check_exportable, pool
+from mmdet_vild.models.words import Words
 
 pytestmark = pytest.mark.onedl
 
@@ -123,3 +127,44 @@ def test_what_else_is_refused(detector: SmallDetector, monkeypatch) -> None:
     monkeypatch.setattr(layer, 'pool_mode', 'max')
     with pytest.raises(ValueError, match='mask_roi_extractor has a RoIAlign, .* pool_mode='):
         check_exportable(detector.model)
+    monkeypatch.undo()
+    monkeypatch.setattr(detector.model.text_classifier, 'text_embeddings_file', None)
+    with pytest.raises(ValueError, match='the vocabulary is in the checkpoint, where'):
+        check_exportable(detector.model)
+
+
+def test_pictures_in_place_of_words_are_refused(detector: SmallDetector, monkeypatch) -> None:
+    """Their scores are made of the embeddings, which no graph returns."""
+    monkeypatch.setattr(onnx_vild, '_session', lambda *args: None)
+    model = detector.build(type='ONNXViLD', onnx='none')
+    novel = torch.ones(1, dtype=torch.bool)
+    words = Words(('mug.png',), torch.ones(1, 4), novel, 1, pictures=novel)
+    data = detector.sample()
+    data['data_samples'][0].set_metainfo(dict(words=words))
+    with pytest.raises(ValueError, match='pictures in place of words are not exported'):
+        model.detect(data['inputs'], data['data_samples'])
+    monkeypatch.setattr(detector.model.text_classifier, 'pictures', novel)
+    with pytest.raises(ValueError, match='pictures in place of words are not exported'):
+        check_exportable(detector.model)
+
+
+def test_the_tool(detector: SmallDetector, monkeypatch, tmp_path) -> None:
+    """Its folder may be moved, as its config finds the graphs; another's checkpoint is refused."""
+    import vild_to_onnx
+
+    written = []
+    monkeypatch.setattr(vild_to_onnx, 'export', lambda model, out: written.append(model))
+    config, checkpoint = str(tmp_path / 'vild.py'), str(tmp_path / 'vild.pth')
+    detector.config.dump(config)
+    torch.save(dict(state_dict=detector.model.state_dict()), checkpoint)
+    (tmp_path / 'out').mkdir()
+    vild_to_onnx.main([config, checkpoint, '--out', str(tmp_path / 'out')])
+    (model,), state = written, detector.model.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+    (tmp_path / 'out').rename(tmp_path / 'moved')
+    found = Config.fromfile(str(tmp_path / 'moved' / 'config.py'))
+    assert Path(found.model.onnx) == tmp_path / 'moved' and found.model.type == 'ONNXViLD'
+    torch.save(dict(state_dict={'neck.weight': torch.ones(1)}), checkpoint)
+    with pytest.raises(ValueError, match='a checkpoint of another network'):
+        vild_to_onnx.main([config, checkpoint, '--out', str(tmp_path / 'again')])
+    assert len(written) == 1

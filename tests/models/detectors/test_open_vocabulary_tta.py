@@ -70,6 +70,17 @@ def test_all_that_belongs_to_a_detection_stays_with_it(direction, counts) -> Non
         assert torch.equal(mask, box_mask(box))
 
 
+def test_no_limit() -> None:
+    """-1, as mmdet has it."""
+    views = [view(None, 5, 0), view('horizontal', 4, 1)]
+    found = []
+    for limit in (-1, 9, 2):
+        cfg = dict(CFG, max_per_img=limit)
+        model = MODELS.build(dict(type='OpenVocabularyTTA', module=Detector(), tta_cfg=cfg))
+        found.append(model.merge_preds([copy.deepcopy(views)])[0].pred_instances)
+    assert torch.equal(found[0].scores, found[1].scores) and len(found[0]) > len(found[2]) == 2
+
+
 def test_nothing_found() -> None:
     model = MODELS.build(dict(type='OpenVocabularyTTA', module=Detector(), tta_cfg=CFG))
     (sample,) = model.merge_preds([[view(None, 0, 0), view('horizontal', 0, 1)]])

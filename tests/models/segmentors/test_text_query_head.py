@@ -121,6 +121,8 @@ def test_novel_categories_leave_the_softmax(path, tmp_path):
     embeddings = head.embed(torch.randn(1, 4, WIDTH))
     logits = head.training_logits(embeddings)
     assert (logits[..., 1] == -torch.inf).all() and torch.isfinite(logits).sum() == 4 * CLASSES
+    head.fc_cls.mask_novel = 'drop'  # which other heads tell from True
+    assert torch.equal(head.training_logits(embeddings), logits)
     head.fc_cls.mask_novel = False
     assert torch.isfinite(head.training_logits(embeddings)).all()
 
@@ -162,10 +164,19 @@ def test_refuses_parts_that_do_not_fit(path, change, message):
         MODELS.build(config)
 
 
+def test_refuses_rivals(path):
+    config = gkc_config(path)
+    config.panoptic_head.cls_predictor_cfg.rivals = path
+    with pytest.raises(ValueError, match='rivals of the classifier of GKCHead have no place'):
+        built(config)
+
+
 def test_refuses_ground_truth_without_what_is_needed(path):
     model = built(gkc_config(path, **both_losses(path)))
     batch = segment_batch(2)
     instances = batch['data_samples'][0].gt_instances
+    instances.set_metainfo(dict(teacher='teacher@0+1'))  # tuned since it encoded the words
+    model(**copy.deepcopy(batch), mode='loss')
     instances.set_metainfo(dict(teacher='another@1'))
     with pytest.raises(ValueError, match='both must come from one teacher'):
         model(**batch, mode='loss')
