@@ -18,7 +18,7 @@ import argparse
 import sys
 
 from mmdet_vild.teacher import OpenCLIPTeacher
-from mmdet_vild.vocabulary import VILD_TEMPLATES, CategoryNames, is_novel, load_categories
+from mmdet_vild.vocabulary import VILD_TEMPLATES, load_categories, novel_names
 
 
 def main() -> None:
@@ -31,14 +31,14 @@ def main() -> None:
         help='an annotation file, a JSON list of categories, a .txt file with a name a line, or '
         'the name of a dataset class',
     )
-    novel = parser.add_mutually_exclusive_group()
-    novel.add_argument(
+    split = parser.add_mutually_exclusive_group()
+    split.add_argument(
         '--novel',
         nargs='+',
         metavar='NAME',
         help='these categories of the vocabulary are novel, and all others base',
     )
-    novel.add_argument(
+    split.add_argument(
         '--base',
         help='a file of any of these forms: the categories in it, except those of frequency "r", '
         'are base, by whichever of their names, and all others novel (default: frequency "r" is '
@@ -59,19 +59,14 @@ def main() -> None:
     args = parser.parse_args()
 
     categories = load_categories(args.vocabulary)
-    if args.novel:
-        unknown = sorted(set(args.novel) - {category['name'] for category in categories})
-        if unknown:
-            parser.error(f'these --novel categories are not in {args.vocabulary}: {unknown}')
-        categories = [
-            {**category, 'frequency': 'r' if category['name'] in args.novel else 'f'}
-            for category in categories
-        ]
+    novel = args.novel
+    if unknown := sorted(set(novel or ()) - {category['name'] for category in categories}):
+        parser.error(f'these --novel categories are not in {args.vocabulary}: {unknown}')
     if args.base:
-        base = load_categories(args.base)
-        learned = CategoryNames(map(names, base), map(is_novel, base))
+        novel = novel_names(categories, load_categories(args.base))
+    if novel is not None:
         categories = [
-            {**category, 'frequency': 'r' if learned.is_novel(names(category)) else 'f'}
+            {**category, 'frequency': 'r' if category['name'] in novel else 'f'}
             for category in categories
         ]
     try:
@@ -87,11 +82,6 @@ def main() -> None:
         f'{args.out}: {len(text.names)} categories ({int(text.novel.sum())} novel), '
         f'{text.embed_dims} wide, {len(templates)} prompts a name, by {text.teacher}'
     )
-
-
-def names(category: dict) -> tuple[str, ...]:
-    """The name of a category, and all that it is called."""
-    return (category['name'], *category['synonyms'])
 
 
 if __name__ == '__main__':

@@ -8,13 +8,16 @@ without a network. Pictures are deleted when it ends, or an hour after they were
 """
 
 import argparse
+import contextlib
 import difflib
 import html
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -376,7 +379,7 @@ def make_page(detector: WordDetector, examples: Sequence[tuple[str, str]]) -> gr
         paths = [file and file['path'] for file in (picture, example)]
         return answer(detector, paths[0], text, threshold, paths[1])
 
-    with Page(title='Detect your own words', delete_cache=(LOOK, KEEP)) as page:
+    with Page(title='Detect your own words') as page:
         gr.Markdown(
             '# Detect your own words\n'
             f'It knows {len(names)} words. Of {novel} of them ({STAR.strip()}) it was never shown '
@@ -484,8 +487,25 @@ def main() -> None:
         page.block_thread()
 
 
+def delete_old(folder: Path, kept: Collection[Path]) -> None:
+    """Delete pictures some time after they came, for ever.
+
+    Gradio's ``delete_cache`` forgets what has come of an upload that broke off, and ends when one
+    comes in while it looks.
+    """
+    while True:
+        time.sleep(LOOK)
+        for file in folder.rglob('*'):
+            with contextlib.suppress(OSError):  # it is a folder, or was renamed
+                if file not in kept and time.time() - file.lstat().st_ctime > KEEP:
+                    file.unlink()
+
+
 def serve(page: gr.Blocks, host: str, port: int | None = None) -> gr.Blocks:
-    """Start serving a page, and print where."""
+    """Start serving a page, and print where; pictures lie in ``GRADIO_TEMP_DIR``."""
+    folder = Path(os.environ['GRADIO_TEMP_DIR'])
+    examples = set(folder.rglob('*'))
+    threading.Thread(target=delete_old, args=(folder, examples), daemon=True).start()
     page.launch(
         server_name=host,
         server_port=port,

@@ -73,6 +73,11 @@ class LabelTable:
                 f'{path} has 8 bits a pixel, too few for the numbers of {self.count} classes; '
                 'write it with 16 bits, as the converters in tools/dataset_converters do'
             )
+        if numbers.dtype.kind == 'f':
+            raise ValueError(
+                f'{path} has pixels of the type {numbers.dtype}, not whole numbers; write it with '
+                '8 or 16 bits a pixel'
+            )
         at = numbers
         if numbers.dtype not in (np.uint8, np.uint16):
             at = np.where((numbers >= 0) & (numbers <= WORD), numbers, WORD + 1)

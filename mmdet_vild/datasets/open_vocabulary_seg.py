@@ -8,7 +8,7 @@ from mmdet.registry import DATASETS
 from mmengine import fileio
 
 from mmdet_vild.options import checked_options
-from mmdet_vild.vocabulary import CategoryNames, is_novel, load_categories, named_categories
+from mmdet_vild.vocabulary import is_novel, load_categories, named_categories, novel_names
 
 from .class_names import check_class_names, check_metainfo_keys, novel_of
 from .label_files import LabelTable, check_shape, picture_shape
@@ -126,9 +126,7 @@ class OpenVocabularySegDataset(BaseSegDataset):
                     f'{owner} got a base_vocabulary, {base_vocabulary}, and novel classes of '
                     'metainfo or of the vocabulary; give one of them'
                 )
-            base = load_categories(base_vocabulary)
-            names = CategoryNames(map(_names, base), map(is_novel, base))
-            novel = [c['name'] for c in categories if names.is_novel(_names(c))]
+            novel = novel_names(categories, load_categories(base_vocabulary))
         metainfo = {**metainfo, 'classes': tuple(classes)}
         if novel is not None:
             novel = novel_of(novel, classes, owner)
@@ -141,6 +139,11 @@ class OpenVocabularySegDataset(BaseSegDataset):
         folders = self.folders()
         data_list = []
         for img_id, names in enumerate(self._names_of_files(folders[0])):
+            if len(names) > 2:
+                raise ValueError(
+                    f'{self.ann_file} has a line of {len(names)} names, {names}; it needs that of '
+                    'a picture, or of it and of its label file with a tab between them'
+                )
             image, labels = names if len(names) == 2 else names * 2
             data_list.append(
                 dict(
@@ -204,7 +207,3 @@ class OpenVocabularySegDataset(BaseSegDataset):
     def get_data_info(self, idx: int) -> dict:
         """What is known of a picture, with the table of labels that all of them share."""
         return super().get_data_info(idx) | {'label_table': self.label_table}
-
-
-def _names(category: dict) -> tuple[str, ...]:
-    return (category['name'], *category['synonyms'])

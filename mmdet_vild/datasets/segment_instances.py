@@ -16,8 +16,8 @@ class SegmentInstances(BaseTransform):
     """Make instances of segments: a mask, a box and a label each.
 
     Put it after all that moves pixels. Where :class:`NumberSegments` was before that, the instances
-    are the segments that it numbered; otherwise ``gt_seg_map`` has labels, and an instance is all
-    of one category.
+    are the segments that it numbered; otherwise ``gt_seg_map`` has labels, of at most 255 classes,
+    and an instance is all of one category.
 
     Required Keys: gt_seg_map; or gt_masks and gt_bboxes_labels of instances, numbered.
 
@@ -28,7 +28,7 @@ class SegmentInstances(BaseTransform):
         min_pixels: Segments of which fewer pixels are left are dropped, of a map as of instances.
 
     Raises:
-        ValueError: Of a sample: its segments have no numbers.
+        ValueError: Of a sample: its segments have no numbers, and need some.
     """
 
     def __init__(self, min_pixels: Count = 1) -> None:
@@ -63,6 +63,12 @@ class SegmentInstances(BaseTransform):
         seg_map = results.pop('gt_seg_map')
         found, counts = np.unique(seg_map, return_counts=True)
         ignored = results.get('ignore_index', NO_SEGMENT)
+        if labels is None and ignored != NO_SEGMENT:
+            raise ValueError(
+                f'image {results.get("img_id")!r} has a map of labels with ignore_index {ignored}, '
+                f'and transforms pad maps with {NO_SEGMENT}, which would count as a class; put '
+                'NumberSegments right after LoadSemanticSegmentation'
+            )
         found = found[(counts >= self.min_pixels) & (found != ignored)].astype(np.int64)
         masks = seg_map == found[:, None, None]
         down, across = masks.any(axis=2), masks.any(axis=1)

@@ -1,7 +1,7 @@
 """Category names, base / novel splits, prompt templates and text-embedding files."""
 
 from .asked_words import parse_words
-from .category_files import is_novel, load_categories, named_categories
+from .category_files import is_novel, load_categories, named_categories, novel_names
 from .category_names import CategoryNames
 from .examples import Example, is_picture, read_examples
 from .names import check_word, readable_name, repeated_names
@@ -21,6 +21,7 @@ __all__ = [
     'knows_weights',
     'load_categories',
     'named_categories',
+    'novel_names',
     'parse_words',
     'plain_name',
     'read_examples',

@@ -1,10 +1,11 @@
 """Categories from files and from MMDetection's dataset classes: names, synonyms, base and novel."""
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from .asked_words import split_synonyms
+from .category_names import CategoryNames
 from .examples import read_examples
 from .names import check_word, repeated_names
 
@@ -59,6 +60,19 @@ def load_categories(path: str) -> list[dict]:
 def is_novel(category: dict) -> bool:
     """Whether a category is novel, that is rare in LVIS's sense."""
     return category['frequency'] == NOVEL_FREQUENCY
+
+
+def novel_names(categories: Iterable[dict], base: Sequence[dict]) -> list[str]:
+    """The names of the categories that are novel to what was trained on the base ones of ``base``.
+
+    All that a category is called counts, as :meth:`CategoryNames.is_novel` says.
+    """
+    learned = CategoryNames(map(_all_names, base), map(is_novel, base))
+    return [each['name'] for each in categories if learned.is_novel(_all_names(each))]
+
+
+def _all_names(category: dict) -> tuple[str, ...]:
+    return (category['name'], *category['synonyms'])
 
 
 def named_categories(names: Iterable[str], novel: Collection[str] | None = None) -> list[dict]:

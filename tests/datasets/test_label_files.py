@@ -84,6 +84,14 @@ def test_refuses_colours():
         LabelTable(range(3), [255]).labels(np.zeros((4, 5, 3), np.uint8), 'a.png')
 
 
+def test_refuses_fractions(tmp_path):
+    """A TIFF may have them."""
+    write_numbers(tmp_path / 'a.tif', blocks([0, 1, 2], dtype=np.float32))
+    numbers = read_numbers(str(tmp_path / 'a.tif'))
+    with pytest.raises(ValueError, match='a.tif has pixels of the type float32, not whole numbers'):
+        LabelTable(range(3), [255]).labels(numbers, 'a.tif')
+
+
 @pytest.mark.parametrize(
     ('values', 'ignored', 'message'),
     [

@@ -64,6 +64,9 @@ def test_lists_of_names(root):
     (root / 'two.txt').write_text('street/b\tother\r\na\ta\n')
     dataset = build(root, ann_file='two.txt')
     assert (labels(dataset) == 3).all() and dataset.get_data_info(1)['img_path'].endswith('a.jpg')
+    (root / 'three.txt').write_text('a\ta\nstreet/b\tother\t1\n')
+    with pytest.raises(ValueError, match=r"three.txt has .* names, \['street/b', 'other', '1'\]"):
+        build(root, ann_file='three.txt')
 
 
 def test_numbers_of_classes_and_what_is_ignored(root):

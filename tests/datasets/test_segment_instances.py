@@ -156,6 +156,21 @@ def test_more_segments_than_a_byte_has():
     assert results['gt_bboxes_labels'].tolist() == [i % 7 for i in range(1, 301)]
 
 
+def test_padding_is_no_segment_of_more_classes_than_a_byte_has():
+    """mmdet pads maps with 255, which is a label of theirs, and no number of a segment."""
+    pad = TRANSFORMS.build(dict(type='Pad', size=(4, 4)))
+
+    def results() -> dict:
+        seg_map = np.array([[254, 255], [256, 65535]], np.int32)
+        return dict(img=np.zeros((2, 2, 3)), gt_seg_map=seg_map, ignore_index=65535)
+
+    found = SegmentInstances()(pad(NumberSegments()(results())))
+    assert found['gt_bboxes_labels'].tolist() == [254, 255, 256]
+    assert found['gt_masks'].areas.tolist() == [1, 1, 1]
+    with pytest.raises(ValueError, match='labels with ignore_index 65535, and .* with 255, which'):
+        SegmentInstances()(pad(results()))
+
+
 def test_crowds_are_none():
     ids = np.array([[1, 1], [2, 3]], np.int32)
     info = [dict(id=2, iscrowd=1), dict(id=1, iscrowd=0), dict(id=3, iscrowd=0)]

@@ -8,6 +8,7 @@ import sys
 import tarfile
 from collections import Counter
 from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import drawings
@@ -28,6 +29,20 @@ def packed(icons: dict) -> bytes:
         info.size = len(data)
         archive.addfile(info, io.BytesIO(data))
     return stream.getvalue()
+
+
+@pytest.fixture
+def owl(registry: dict, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The cache, for drawings of an owl."""
+    pytest.importorskip('resvg_py')
+    category = {'id': 5, 'name': 'owl', 'frequency': 'c', 'icons': ['owl']}
+    source = tmp_path / 'source.json'
+    packages = [{**registry['package'], 'family': 'fluent'}]
+    content = {'packages': packages, 'categories': [category], 'unnamed': {'a ghost': ['']}}
+    source.write_text(json.dumps(content))
+    monkeypatch.setattr(drawings, 'SOURCE', source)
+    monkeypatch.setenv('MMDET_VILD_CACHE', str(registry['cache']))
+    return registry['cache']
 
 
 @pytest.fixture
@@ -83,16 +98,8 @@ def test_another_checksum_is_refused(registry):
         drawings.fetch(registry['package'], registry['cache'])
 
 
-def test_icons_become_pictures(registry, monkeypatch, tmp_path):
+def test_icons_become_pictures(registry, owl):
     """A wide icon keeps its proportions; the cache is used the second time."""
-    pytest.importorskip('resvg_py')
-    category = {'id': 5, 'name': 'owl', 'frequency': 'c', 'icons': ['owl']}
-    source = tmp_path / 'source.json'
-    packages = [{**registry['package'], 'family': 'fluent'}]
-    content = {'packages': packages, 'categories': [category], 'unnamed': {'a ghost': ['']}}
-    source.write_text(json.dumps(content))
-    monkeypatch.setattr(drawings, 'SOURCE', source)
-    monkeypatch.setenv('MMDET_VILD_CACHE', str(registry['cache']))
     folder = drawings.find_drawings()
     index = json.loads((folder / 'index.json').read_text())
     assert index['categories'] == [{'id': 5, 'name': 'owl', 'frequency': 'c', 'hands': 1}]
@@ -104,6 +111,27 @@ def test_icons_become_pictures(registry, monkeypatch, tmp_path):
     np.testing.assert_array_equal(picture, expected)
     registry['npm'].unlink()
     assert drawings.find_drawings() == folder
+
+
+def test_two_first_runs_at_once(owl, monkeypatch):
+    """The second one to end takes the drawings of the other."""
+    draw, others = drawings.draw, []
+
+    def while_another_draws(*args) -> None:
+        monkeypatch.setattr(drawings, 'draw', draw)
+        others.append(drawings.find_drawings())
+        draw(*args)
+
+    monkeypatch.setattr(drawings, 'draw', while_another_draws)
+    assert [drawings.find_drawings()] == others
+    assert {path.name for path in owl.iterdir()} == {'drawn-1.2.3.tgz', others[0].name}
+
+
+def test_an_interrupted_run_leaves_nothing(owl, monkeypatch):
+    monkeypatch.setattr('resvg_py.svg_to_bytes', Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        drawings.find_drawings()
+    assert [path.name for path in owl.iterdir()] == ['drawn-1.2.3.tgz']
 
 
 def test_what_is_drawn():

@@ -29,17 +29,17 @@ def test_seeds_add_up(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     page.write_text(f'before\n{BEGIN}\nold\n{publish.END}\nafter\n')
 
     def expect(seeds: str, text: str) -> str:
-        return f'before\n{BEGIN}\n\nSeeds {seeds}.\n\n{text}\n\n{publish.END}\nafter\n'
+        return f'before\n{BEGIN}\n\n{seeds}.\n\n{text}\n\n{publish.END}\nafter\n'
 
-    assert run(tmp_path, 10, {'a': {'AP': 1.23456}}) == expect('10', 'AP 1.235')
-    assert run(tmp_path, 2, {'a': {'AP': 4}}) == expect('2, 10', 'AP 4 and 1.235')
-    assert run(tmp_path, 10, {'a': {'AP': 7}}) == expect('2, 10', 'AP 4 and 7')
+    assert run(tmp_path, 10, {'a': {'AP': 1.23456}}) == expect('Seed 10', 'AP 1.235')
+    assert run(tmp_path, 2, {'a': {'AP': 4}}) == expect('Seeds 2, 10', 'AP 4 and 1.235')
+    assert run(tmp_path, 10, {'a': {'AP': 7}}) == expect('Seeds 2, 10', 'AP 4 and 7')
     file = tmp_path / 'results' / 'figures.json'
     assert json.loads(file.read_text()) == {'2': {'a': {'AP': 4}}, '10': {'a': {'AP': 7}}}
     capsys.readouterr()
 
     # of other rows there is no mean; none are lost
-    assert run(tmp_path, 3, {'a': {'AP': 5}, 'b': {'AP': 1}}) == expect('3', 'AP 5')
+    assert run(tmp_path, 3, {'a': {'AP': 5}, 'b': {'AP': 1}}) == expect('Seed 3', 'AP 5')
     assert f'{file}: other rows of seeds 2, 10;' in capsys.readouterr().out
     assert list(json.loads(file.read_text())) == ['2', '3', '10']
 
@@ -81,7 +81,7 @@ def test_tables_are_those_of_the_figures() -> None:
         file = publish.DOCS / 'results' / f'{name}.json'
         if file.exists():
             text = (publish.DOCS / page).read_text()
-            shown = re.search(
-                f'{re.escape(begin)}\n\nSeeds .*?\n\n(.*?)\n\n{publish.END}', text, re.S
-            )
-            assert shown[1] == tables(list(json.loads(file.read_text()).values()))
+            figures = json.loads(file.read_text())
+            seeds = f'Seed{"s" * (len(figures) > 1)} {", ".join(figures)}.'
+            shown = re.search(f'{re.escape(begin)}\n\n(.*?)\n\n{publish.END}', text, re.S)
+            assert shown[1] == f'{seeds}\n\n{tables(list(figures.values()))}'

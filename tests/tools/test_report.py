@@ -83,6 +83,13 @@ def test_wrong_labels(data, annotations, tmp_path):
     assert list(rows['seen designs']['bbox']['AP'].values()) == [0] * 5
 
 
+def test_no_detections(data, tmp_path):
+    """As of wrong ones: nothing, of what is annotated."""
+    for row in report.evaluate_method(data, write(tmp_path, [])).values():
+        for figures in (*row['bbox'].values(), *row['segm'].values()):
+            assert list(figures.values()) == [0] * 5
+
+
 @pytest.mark.parametrize(
     ('right', 'expected'),
     [

@@ -1,9 +1,11 @@
 """The demo's steps: echoed, run once, continued where they stopped."""
 
 import json
+import math
 import shlex
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,42 @@ def test_a_failing_command_stops_with_advice_and_goes_on(markers, tmp_path, capf
     Steps(markers, {}).run('train', command, [folder])
     assert (folder / 'checkpoint').read_text() == 'xx'
     assert capfd.readouterr().out.count('already done') == 1
+
+
+def test_seconds_add_up_over_the_parts_of_a_step(markers, tmp_path, monkeypatch):
+    """Whatever ended a part; of a step that is run anew they begin at nothing."""
+    clock, made = [0.0], tmp_path / 'made'
+    monkeypatch.setattr('steps.time.monotonic', lambda: clock[0])
+
+    def run(end: object, command: str = 'train') -> float:
+        """One part, of a second more than the last."""
+
+        def child(*args, **kwargs) -> subprocess.CompletedProcess:
+            clock[0] += run.seconds
+            run.seconds += 1
+            made.touch()
+            run.marker = (markers / 'train.json').read_text()
+            if end is KeyboardInterrupt:
+                raise end
+            return subprocess.CompletedProcess(args, end)
+
+        monkeypatch.setattr('steps.subprocess.run', child)
+        steps = Steps(markers, {})
+        with pytest.raises((SystemExit, KeyboardInterrupt)) if end else nullcontext():
+            steps.run('train', [command], [made])
+        return steps.seconds('train')
+
+    run.seconds = 1
+    assert [run(KeyboardInterrupt), run(7), run(0), run(0)] == [1, 3, 6, 6]
+    assert run.seconds == 4
+    made.unlink()
+    assert run(0) == 4  # its output was deleted
+    assert run(7, 'train more') == 5 and run(0, 'train less') == 6
+    # The tool itself was killed while the command ran: nobody knows when.
+    assert run(7, 'train long') == 7
+    (markers / 'train.json').write_text(run.marker)
+    assert math.isnan(run(0, 'train long'))
+    assert run(0, 'train short') == 9
 
 
 def test_an_interrupted_step_with_another_command_starts_from_nothing(markers, tmp_path):

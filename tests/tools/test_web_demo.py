@@ -4,11 +4,12 @@ import html
 import json
 import os
 import re
+import socket
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -224,6 +225,40 @@ def test_no_url_is_fetched(server: Server, monkeypatch: pytest.MonkeyPatch) -> N
     assert server.upload(bytes(12_000_000))
     with pytest.raises((urllib.error.URLError, ConnectionError)):
         server.upload(bytes(12_000_000), bytes(12_000_000))
+
+
+def test_old_pictures_are_deleted(
+    uploads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Uploads, also those that broke off, and answers; examples stay."""
+    monkeypatch.setattr(web_demo, 'LOOK', 0.1)
+    monkeypatch.setattr(web_demo, 'KEEP', 1)
+
+    def files() -> set[Path]:
+        return {path for path in uploads.rglob('*') if path.is_file()}
+
+    server = Server(tmp_path)
+    (example,) = files()
+    own = server.upload((tmp_path / 'example.png').read_bytes() + b' ')
+    assert server.ask({'path': own, **MARK})[1]['url'] and len(files()) == 3
+    host, port = server.address.removeprefix('http://').split(':')
+    with socket.create_connection((host, int(port))) as visitor:
+        visitor.sendall(
+            b'POST /gradio_api/upload HTTP/1.1\r\nHost: here\r\nContent-Length: 999999\r\n'
+            b'Content-Type: multipart/form-data; boundary=x\r\n\r\n'
+            b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+            + bytes(99_000)
+        )
+        wait_until(lambda: any(path.name.startswith('tmp') for path in files()))
+    wait_until(lambda: files() == {example})
+    server.page.close()
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_a_slow_question_stops_no_other(server: Server, tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ where the aim lies between these, the rounds do not tell. Prints Markdown.
 
 import argparse
 import json
-import platform
 import random
 import statistics
 import tempfile
@@ -22,7 +21,6 @@ import time
 from pathlib import Path
 
 import cv2
-import mmcv
 import numpy as np
 import torch
 from mmdet.registry import DATASETS
@@ -31,6 +29,7 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.runner import Runner
 from tqdm import tqdm
+from train_step import machine
 
 from mmdet_vild.embedding_store import EmbeddingRecord, EmbeddingStore, dataset_fingerprint
 
@@ -178,8 +177,7 @@ def report(args: argparse.Namespace, times: dict, epochs: dict) -> str:
     epoch_ratios = [a / b for a, b in zip(epochs[WITH], epochs[WITHOUT], strict=True)]
     lines = [
         f'{args.images} images of {WIDTH} x {HEIGHT}, {args.regions} regions, {args.width} wide; '
-        f'{args.rounds} rounds; {platform.processor() or platform.machine()}, torch '
-        f'{torch.__version__}, mmcv {mmcv.__version__}:',
+        f'{args.rounds} rounds; {machine("cpu")}:',
         '',
         '| | CPU time of a sample (ms) | ratio | epoch of the dataloader (ms an image) | ratio |',
         '|---|---:|---:|---:|---:|',

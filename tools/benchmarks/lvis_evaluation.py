@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import io
 import json
-import platform
 import resource
 import subprocess
 import sys
@@ -26,7 +25,7 @@ import torch
 from mmdet.registry import METRICS
 from mmengine.logging import MMLogger
 from tqdm import tqdm
-from train_step import peak_memory
+from train_step import machine, peak_memory
 
 import mmdet_vild  # noqa: F401 - registers the metric
 
@@ -172,7 +171,7 @@ def report(args: argparse.Namespace, found: dict[str, dict]) -> str:
     stock, fast = (found[kind] for kind in KINDS)
     lines = [
         f'{args.images} images x {DETECTIONS} detections, boxes{" and masks" * args.masks}; '
-        f'{platform.machine()}; CPU time:',
+        f'{machine("cpu")}; CPU time:',
         '',
         '| metric | batches (s) | figures (s) | peak memory (GB) | time ratio | memory ratio |',
         '|---|---:|---:|---:|---:|---:|',

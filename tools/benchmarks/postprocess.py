@@ -12,18 +12,16 @@ CPU. Prints Markdown.
 """
 
 import argparse
-import platform
 import statistics
 import time
 from collections.abc import Callable
 
-import mmdet
 import torch
 from mmdet.models.layers import multiclass_nms
 from mmengine.config import ConfigDict
 from torch import Tensor
 from tqdm import tqdm
-from train_step import synchronize
+from train_step import machine, synchronize
 
 from mmdet_vild.models import lazy_multiclass_nms
 
@@ -112,12 +110,9 @@ def compare(
 
 def report(args: argparse.Namespace, rows: list[tuple]) -> str:
     """The Markdown table."""
-    cuda = torch.device(args.device).type == 'cuda'
-    name = torch.cuda.get_device_name(args.device) if cuda else platform.machine()
     lines = [
         f'{args.proposals} proposals x {args.categories} categories, {args.max_per_img} '
-        f'detections; {name}, {torch.get_num_threads()} threads; torch {torch.__version__}, mmdet '
-        f'{mmdet.__version__}:',
+        f'detections; {machine(args.device)}:',
         '',
         '| scores | threshold | multiclass_nms (ms) | lazy (ms) | ratio | aim | other detections |',
         '|---|---:|---:|---:|---:|---|---:|',

@@ -10,7 +10,6 @@ on a CPU. Prints Markdown.
 """
 
 import argparse
-import platform
 import statistics
 import time
 
@@ -19,7 +18,7 @@ from mmengine.config import ConfigDict
 from postprocess import make, read_sizes
 from torch import Tensor
 from tqdm import tqdm
-from train_step import synchronize
+from train_step import machine, synchronize
 
 from mmdet_vild.models import Words
 from mmdet_vild.models.explained_detections import explained_detections
@@ -73,11 +72,9 @@ def compare(args: argparse.Namespace, boxes: Tensor, scores: Tensor) -> tuple[fl
 
 def report(args: argparse.Namespace, rows: list[tuple]) -> str:
     """The Markdown table."""
-    cuda = torch.device(args.device).type == 'cuda'
-    name = torch.cuda.get_device_name(args.device) if cuda else platform.machine()
     lines = [
         f'{args.proposals} proposals x {args.categories} categories, {args.max_per_img} '
-        f'detections; {name}, {torch.get_num_threads()} threads; torch {torch.__version__}:',
+        f'detections; {machine(args.device)}:',
         '',
         '| scores | NMS (ms) | and both (ms) | ratio | aim | fewer detections |',
         '|---|---:|---:|---:|---|---:|',

@@ -30,6 +30,7 @@ from mmengine.config import Config, ConfigDict
 from torch import Tensor, nn
 
 from mmdet_vild import config_path
+from mmdet_vild.models.segmentors.clip_on_masks import box_of
 from mmdet_vild.teacher import OpenCLIPTeacher
 from mmdet_vild.teacher.masked_crops import encode_masks
 from mmdet_vild.vocabulary import TextEmbeddings
@@ -149,7 +150,7 @@ def measured(
         head, fusion = gkc.panoptic_head, gkc.panoptic_fusion_head
         logits, masks = head.predict(gkc.extract_feat(inputs), samples)
         found = (masks[0, :, :height, :width] > 0).cpu().numpy()
-        boxes = np.array([box_of(mask) for mask in found], float)
+        boxes = np.array([box_of(m) if m.any() else (0, 0, 1, 1) for m in found], float)
         embeddings = encode_masks(teacher, image, list(found), boxes).to(device)
         seen = head.fc_cls.classify(embeddings)
         seen[:, -1] = logits[0][:, -1]
@@ -175,12 +176,6 @@ def measured(
                     times[kind][number] = time.perf_counter() - start
                 memory[kind] = max(memory[kind], (used(device) - before) / 2**20)
     return times, memory
-
-
-def box_of(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """Of a mask (H, W); of an empty one that of a pixel."""
-    y, x = np.nonzero(mask)
-    return (x.min(), y.min(), x.max() + 1, y.max() + 1) if len(x) else (0, 0, 1, 1)
 
 
 def used(device: str, reset: bool = False) -> int:

@@ -9,7 +9,6 @@ Prints Markdown.
 """
 
 import argparse
-import platform
 import statistics
 import time
 
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 from tqdm import tqdm
-from train_step import synchronize
+from train_step import machine, synchronize
 
 import mmdet_vild  # noqa: F401  before anything of mmdet
 from mmdet_vild.teacher import OpenCLIPTeacher
@@ -59,11 +58,9 @@ def main(argv: list[str] | None = None) -> None:
     run(1)  # warms up
     for count in args.boxes:
         rows.append((count, statistics.median(run(count) for _ in tqdm(range(args.rounds)))))
-    cuda = torch.device(args.device).type == 'cuda'
-    name = torch.cuda.get_device_name(args.device) if cuda else platform.machine()
     print(
-        f'{args.model}, {args.autocast or "float32"}, {args.categories} words; {name}, '
-        f'{torch.get_num_threads()} threads; torch {torch.__version__}:\n'
+        f'{args.model}, {args.autocast or "float32"}, {args.categories} words; '
+        f'{machine(args.device)}:\n'
     )
     print('| boxes (k) | ms an image | ms a box |\n|---:|---:|---:|')
     for count, seconds in rows:

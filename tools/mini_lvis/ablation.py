@@ -4,9 +4,10 @@
 
 It goes on from the worlds of ``demo_full.py``, which it makes where they are not there: ViLD and
 ViLD-ensemble with each addition alone, and with all. An addition that acts in tests alone takes the
-checkpoint that is there. ``--what regions`` is another table, of docs/benchmarks.md: what it costs
-ViLD to learn of fewer regions of an image. Figures are of the test split; the settings are chosen
-on val, by ``choose.py``. Run it again after an interruption: it goes on from there.
+checkpoint that is there. ``--what regions``, which goes on from ``demo.py``, is another table, of
+docs/benchmarks.md: what it costs ViLD to learn of fewer regions of an image. Figures are of the
+test split; the settings are chosen on val, by ``choose.py``. Run it again after an interruption: it
+goes on from there.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import demo
 import demo_full
 import pipeline
 import report
@@ -161,7 +163,7 @@ def main() -> None:
         name = pipeline.world_name(seed, None)
         world = pipeline.World(seed, None, args.data / name, args.work / name)
         print(f'\n=== seed {seed}', flush=True)
-        demo_full.run(world)
+        (demo_full if 'plus' in args.what else demo).run(world)
         for what in args.what:
             rows = run(world, chosen[what])
             report.save(rows, world.work / f'results_{what}.json')
@@ -173,7 +175,7 @@ def main() -> None:
 
 
 def run(world: pipeline.World, rows: Sequence[Row]) -> dict[str, dict]:
-    """Train and test every row in a world where ``demo_full.run`` has been run.
+    """Train and test every row in a world where a demo has been run, which has its bases.
 
     A row is trained and tested anew only if it changed itself, or what it goes on from.
 

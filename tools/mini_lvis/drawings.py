@@ -21,6 +21,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 from pathlib import Path
 
 from tqdm import tqdm
@@ -117,13 +118,12 @@ def draw(out: Path, packages: Path) -> None:
         icons_of.append((category['name'], category['name'], icons))
         category['hands'] = len({f for f, icon in zip(families, icons, strict=True) if icon})
     icons_of += [(None, word, icons) for word, icons in source['unnamed'].items()]
-    part = out.with_name(f'.{out.name}.{os.getpid()}')
     entries = []
     for place, package in enumerate(tqdm(source['packages'], desc='drawings', mininterval=1)):
         with tarfile.open(fetch(package, packages)) as archive:
             icons = json.load(archive.extractfile('package/icons.json'))
         folder = package['name'].split('/')[-1]
-        (part / folder).mkdir(parents=True)
+        (out / folder).mkdir(parents=True)
         for category, word, names in icons_of:
             if not names[place]:
                 continue
@@ -131,13 +131,12 @@ def draw(out: Path, packages: Path) -> None:
             picture = resvg_py.svg_to_bytes(
                 svg_string=svg(icons, names[place]), width=SIDE, height=SIDE
             )
-            (part / file).write_bytes(bytes(picture))
+            (out / file).write_bytes(bytes(picture))
             family = package['family']
             entry = {'file': file, 'category': category, 'word': word, 'family': family}
             entries.append({**entry, 'held_out': family == HELD_OUT})
     index = {'categories': source['categories'], 'drawings': entries}
-    (part / 'index.json').write_text(json.dumps(index, indent=1) + '\n', encoding='utf-8')
-    os.replace(part, out)
+    (out / 'index.json').write_text(json.dumps(index, indent=1) + '\n', encoding='utf-8')
 
 
 def find_drawings() -> Path:
@@ -147,5 +146,12 @@ def find_drawings() -> Path:
     folder = cache / f'drawings-{hashlib.sha256(made_by).hexdigest()[:12]}'
     if not folder.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        draw(folder, cache)
+        with tempfile.TemporaryDirectory(prefix='.', dir=cache) as part:
+            drawn = Path(part) / folder.name
+            draw(drawn, cache)
+            try:
+                os.replace(drawn, folder)
+            except OSError:
+                if not folder.exists():  # or another run was first
+                    raise
     return folder

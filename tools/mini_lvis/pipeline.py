@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
 
-from categories import load_categories
+from categories import LEAST_HANDS, load_categories
 from drawings import SOURCE
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -81,7 +81,8 @@ def world_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         '--categories',
         type=category_file,
-        help='category list, see tools/mini_lvis/categories.py (default: all that is drawn)',
+        help='category list, see tools/mini_lvis/categories.py (default: the novel ones, and the '
+        f'base ones that at least {LEAST_HANDS} hands have drawn)',
     )
     parser.add_argument('--data', type=Path, help='folder of the data (default: data/mini_lvis...)')
     parser.add_argument('--work', type=Path, help='folder of the results (default: work_dirs/...)')
@@ -105,7 +106,7 @@ class World:
 
     Args:
         seed: Seed of everything.
-        categories: The category list; None takes all that is drawn.
+        categories: The category list; None takes the default.
         data: Folder of the dataset.
         work: Folder of the detectors.
         options: Further ``--cfg-options`` of every training and test.

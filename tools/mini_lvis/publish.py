@@ -46,7 +46,7 @@ def publish(
     if other := [each for each in seeds if each not in alike]:
         print(f'{file}: other rows of seeds {", ".join(other)}; not in the tables, run them again')
     text = tables([kept[each] for each in alike])
-    _write(docs / page, begin, f'Seeds {", ".join(alike)}.\n\n{text}')
+    _write(docs / page, begin, f'Seed{"s" * (len(alike) > 1)} {", ".join(alike)}.\n\n{text}')
     print(f'\n{text}\n\nwritten to {docs / page}', flush=True)
 
 

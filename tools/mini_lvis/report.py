@@ -90,7 +90,9 @@ def evaluate_rows(
     Returns:
         ``{'AP': {group: value}, 'AP50': ..., 'AP75': ...}``; NaN for a group without categories.
     """
-    evaluation = SparseLVISEval(gt, LVISResults(gt, rows), iou_type)
+    # LVISResults needs a detection; one without an area does not count.
+    none = dict(image_id=min(gt.imgs), category_id=min(gt.cats), bbox=[0, 0, 0, 0], score=0)
+    evaluation = SparseLVISEval(gt, LVISResults(gt, rows or [none]), iou_type)
     if img_ids is not None:
         evaluation.params.img_ids = sorted(img_ids)
     evaluation.run()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import shlex
 import shutil
@@ -68,6 +69,7 @@ class Steps:
         if finished and not self._changed and all(path.exists() for path in outputs):
             print('  already done', flush=True)
             return
+        spent = known.get('seconds', math.nan) if same and not finished else 0.0
         if known and (finished or not same):
             for path in outputs:
                 # Neither what no step has written is deleted, nor what only a marker names.
@@ -79,8 +81,12 @@ class Steps:
         shown = [f'{key}={shlex.quote(value)}' for key, value in self.env.items()]
         print('  $ ' + ' '.join([*shown, shlex.join(command)]), flush=True)
         start = time.monotonic()
-        status = subprocess.run(command, env={**os.environ, **self.env}, check=False).returncode
-        mark['seconds'] = time.monotonic() - start
+        try:
+            env = {**os.environ, **self.env}
+            status = subprocess.run(command, env=env, check=False).returncode
+        finally:
+            mark['seconds'] = spent + time.monotonic() - start
+            self._mark(marker, mark, finished=False)
         if status:
             sys.exit(
                 f'{name} failed with exit status {status}; mend what it says and run the same '
@@ -96,7 +102,7 @@ class Steps:
         print(f'\n[{self._elapsed()}] done', flush=True)
 
     def seconds(self, name: str) -> float:
-        """How long a finished step took, if it was not interrupted."""
+        """How long a step took, interrupted parts too; NaN if this process was killed in one."""
         return json.loads(self._marker(name).read_text())['seconds']
 
     def _marker(self, name: str) -> Path:
