@@ -5,11 +5,12 @@
     python tools/embedding_store.py merge STORE --out NEW
     python tools/embedding_store.py export STORE --out FOLDER
 
-``verify`` reads every record and exits with status 1 if anything is damaged: delete the file that
-it names, and run the extraction again, which computes what was in it. ``merge`` writes all shards
-into one file. ``export`` writes one ``.npz`` an image, with ``boxes``, ``scores``, ``embeddings``,
-``weights``, ``annotated`` and ``image_size``. All but ``show`` are refused while an extraction
-writes to a file that they read, and it while they run.
+``show`` and ``verify`` also say how many images have no region, if there are any. ``verify`` reads
+every record and exits with status 1 if anything is damaged: delete the file that it names, and run
+the extraction again, which computes what was in it. ``merge`` writes all shards into one file.
+``export`` writes one ``.npz`` an image, with ``boxes``, ``scores``, ``embeddings``, ``weights``,
+``annotated`` and ``image_size``. All but ``show`` are refused while an extraction writes to a file
+that they read, and it while they run.
 """
 
 import argparse
@@ -50,6 +51,16 @@ def show(store: EmbeddingStore) -> None:
         print(f'{shard.path.name}: {len(shard)} images, {size / 1e6:.1f} MB')
     count = len(store)
     print(f'{count} images, {total / 1e9:.3f} GB, {total / max(count, 1):.0f} bytes an image')
+    show_empty(store)
+
+
+def show_empty(store: EmbeddingStore) -> None:
+    """Print how many images have no region, if there are any."""
+    if empty := store.without_regions():
+        print(
+            f'{len(empty)} of {len(store)} images have no region, such as image {empty[0]!r}; '
+            'nothing can be distilled from them'
+        )
 
 
 @contextmanager
@@ -69,7 +80,7 @@ def unchanging(paths: Iterable[Path]) -> Iterator[None]:
 
 
 def verify(path: Path) -> int:
-    """Print what is damaged.
+    """Print what is damaged; if nothing is, also how many images have no region.
 
     Returns:
         The number of damages.
@@ -81,6 +92,8 @@ def verify(path: Path) -> int:
         tqdm.write(line, file=sys.stdout)
         count += 1
     print(f'{count} damages found')
+    if not count:
+        show_empty(EmbeddingStore(path))
     return count
 
 

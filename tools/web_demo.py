@@ -4,7 +4,8 @@
         work_dirs/mini_lvis/vild/iter_700.pth --examples data/mini_lvis/val2017/000000002686.jpg
 
 It needs Gradio: pip install -e ".[web]". Nothing leaves the machine it runs on, and it works
-without a network. Pictures are deleted when it ends, or an hour after they were uploaded.
+without a network. Pictures are deleted when it ends, by whatever but SIGKILL, or an hour after they
+were uploaded.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import difflib
 import html
 import os
 import re
+import signal
 import sys
 import tempfile
 import threading
@@ -36,6 +38,7 @@ from mmdet.structures import DetDataSample
 from mmengine.device import get_device
 from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from web_picture import MAX_BYTES, decode, read_picture
@@ -44,6 +47,7 @@ from mmdet_vild import load_detector
 from mmdet_vild.models import ViLD
 from mmdet_vild.visualization import STAR, OpenVocabularyVisualizer, surest, word_color
 from mmdet_vild.vocabulary import parse_words
+from mmdet_vild.vocabulary.asked_words import COMMAS, DOTS
 
 #: How many bytes a request may have: a file, and what is around it.
 MAX_BODY = MAX_BYTES + 10_000
@@ -67,7 +71,7 @@ THRESHOLD = 30
 #: An answer of nothing.
 EMPTY = ('', None, '')
 #: What stands between words here. In MMDetection a comma may be part of one; a visitor has no list.
-BETWEEN_WORDS = re.compile(r'[,;،؛，；、\n]|(?<=\s)\.(?=\s)')
+BETWEEN_WORDS = re.compile(rf'[{COMMAS}{DOTS}\t]|(?<=\s)\.(?=\s)')
 #: What the columns of the table are.
 COLUMNS = {
     'scores': ('score', 'how sure the detector is, in percent'),
@@ -238,16 +242,17 @@ def _unit(embeddings: np.ndarray) -> np.ndarray:
 def read_words(text: str) -> list[str] | None:
     """Words that are asked for, or None for those of the vocabulary.
 
-    Between words are commas, semicolons, ends of lines, or dots with blanks around them. They are
-    a list, which the detector never takes for the name of a file, as it takes a text.
+    Between words are commas, semicolons, tabs, ends of lines, or dots with blanks around them; the
+    dots of other scripts, bars and bullets need no blanks. They are a list, which the detector
+    never takes for the name of a file, as it takes a text.
 
     Raises:
         ValueError: They are not written as words, or too many.
     """
     if not isinstance(text, str) or len(text) > MAX_TEXT:
         raise ValueError(f'words are a text of at most {MAX_TEXT} letters')
-    parts = [part.strip(f' \t\r.{STAR}') for part in BETWEEN_WORDS.split(f' {text} ')]
-    parts = [part for part in parts if part]
+    parts = [part for line in text.splitlines() for part in BETWEEN_WORDS.split(f' {line} ')]
+    parts = [part for part in (part.strip(f' .{STAR}') for part in parts) if part]
     if not parts:
         return None
     for part in parts:
@@ -343,7 +348,8 @@ class Door:
     """ASGI middleware that turns away what the page never sends, and Gradio would serve.
 
     That is a URL to fetch, as ``/gradio_api/file=https://...`` is, and a body larger than a file
-    may be; Gradio limits each file, and takes a thousand at once.
+    may be; Gradio limits each file, and takes a thousand at once. What a request says of its length
+    may be untrue, so that bytes are counted, too.
     """
 
     def __init__(self, app) -> None:
@@ -356,7 +362,23 @@ class Door:
                 return await PlainTextResponse('no URL', 403)(scope, receive, send)
             if scope['method'] == 'POST' and not (length.isdigit() and int(length) < MAX_BODY):
                 return await PlainTextResponse('too large', 413)(scope, receive, send)
+            receive = counted(receive)
         await self.app(scope, receive, send)
+
+
+def counted(receive: Callable) -> Callable:
+    """What receives a request, up to ``MAX_BODY`` bytes; then it ends in an answer of 413."""
+    size = 0
+
+    async def receive_some() -> dict:
+        nonlocal size
+        received = await receive()
+        size += len(received.get('body', b''))
+        if size > MAX_BODY:
+            raise HTTPException(413, f'a request may have {MAX_BODY} bytes at the most')
+        return received
+
+    return receive_some
 
 
 def what_it_knows(names: Sequence[str]) -> str:
@@ -481,10 +503,19 @@ def main() -> None:
         examples = [(file, suggest(detector, file)) for file in args.examples]
     except ValueError as error:
         parser.error(str(error))
+    end_by_signals()
     with tempfile.TemporaryDirectory() as folder:
         os.environ['GRADIO_TEMP_DIR'] = folder  # no other server deletes from it
         page = serve(make_page(detector, examples), args.host, args.port)
         page.block_thread()
+
+
+def end_by_signals() -> None:
+    """End as Ctrl-C does, and delete pictures, where systemd, Docker or a lost terminal ask to."""
+    for name in ('SIGTERM', 'SIGHUP'):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP; nohup ignores it
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
 
 
 def delete_old(folder: Path, kept: Collection[Path]) -> None:

@@ -17,11 +17,19 @@ model = dict(
     ),
     panoptic_head=dict(in_channels=[96, 192, 384, 768]),
 )
+# What has no weight decay in it, as in MMDetection's configs: embeddings of positions, and norms.
+undecayed = (
+    *('absolute_pos_embed', 'relative_position_bias_table', 'backbone.patch_embed.norm'),
+    'backbone.norm',
+    *(f'backbone.stages.{stage}.downsample.norm' for stage in range(3)),
+    *(
+        f'backbone.stages.{stage}.blocks.{block}.norm'
+        for stage, blocks in enumerate((2, 2, 6, 2))
+        for block in range(blocks)
+    ),
+)
 optim_wrapper = dict(
     paramwise_cfg=dict(
-        custom_keys={
-            'absolute_pos_embed': dict(lr_mult=0.1, decay_mult=0.0),
-            'relative_position_bias_table': dict(lr_mult=0.1, decay_mult=0.0),
-        }
+        custom_keys={name: dict(lr_mult=0.1, decay_mult=0.0) for name in undecayed}
     )
 )

@@ -1,22 +1,46 @@
-"""``DetInferencer`` returns and saves the words of detections.
+"""``DetInferencer`` returns and saves the words of detections, and says what is wrong with texts.
 
-For: every mmdet of both families. ``DetInferencer.pred2dict`` takes labels, scores, boxes and masks
-of a sample, whatever else it has. Labels say nothing where each picture is asked for words of its
-own, so ``label_names`` is added where a detector gives it.
+For: every mmdet of both families. An ``assert`` without a message is all that it says where
+``texts`` is a list of another length than the pictures. ``DetInferencer.pred2dict`` takes labels,
+scores, boxes and masks of a sample, whatever else it has. Labels say nothing where each picture is
+asked for words of its own, so ``label_names`` is added where a detector gives it.
 """
 
 import os.path as osp
+from collections.abc import Sequence
 
 import mmengine
+import numpy as np
 
 from .wrapping import wrap
 
 
 def apply() -> None:
-    """Patch what ``DetInferencer`` returns."""
+    """Patch what ``DetInferencer`` takes and returns."""
     from mmdet.apis import DetInferencer
 
+    wrap(DetInferencer, '__call__', with_counted_texts)
     wrap(DetInferencer, 'pred2dict', with_names)
+
+
+def with_counted_texts(call, self, inputs, *args, **kwargs) -> dict:
+    """``DetInferencer.__call__`` that explains how texts belong to pictures.
+
+    Raises:
+        ValueError: They are a list that has not one for each picture, or are no list.
+    """
+    texts = kwargs.get('texts')
+    if texts is not None and not isinstance(texts, str):
+        count = len(self._inputs_to_list(inputs))
+        found = len(texts) if isinstance(texts, Sequence | np.ndarray) else 'no list of'
+        if found != count:
+            words = list(texts) if found and isinstance(texts, list | tuple) else ['cat', 'dog']
+            raise ValueError(
+                f'found {found} texts for {count} picture{"s"[: count != 1]}, {texts!r}; texts is '
+                'a text for all pictures, or a list with an entry for each, a text or a list of '
+                f'words: of one picture, texts={[words]!r}'
+            )
+    return call(self, inputs, *args, **kwargs)
 
 
 def with_names(pred2dict, self, data_sample, pred_out_dir='') -> dict:

@@ -1,9 +1,12 @@
 """The images, categories and annotations of a file, and how a wrong field of one is refused."""
 
 import os
+import os.path as osp
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
+from itertools import chain
 from operator import itemgetter
 
 import numpy as np
@@ -12,6 +15,8 @@ import numpy as np
 LARGEST = 10**12
 #: Than any id, which may be made of the time or at random; an int64.
 LARGEST_ID = 10**18
+#: What mmdet cuts off the path of an image.
+SERVER = 'http://images.cocodataset.org/'
 
 
 class Entries(list):
@@ -22,8 +27,10 @@ class Entries(list):
     """
 
     def __init__(self, content: dict, key: str, file: str) -> None:
-        if key not in content and key != 'annotations':  # of images to be tested
-            raise ValueError(f'{file} lacks the field {key!r}')
+        near = [] if key in content else get_close_matches(key, content, 1, 0.8)
+        if near or (key not in content and key != 'annotations'):  # of images to be tested
+            advice = f', but has {near[0]!r}; rename it' if near else ''
+            raise ValueError(f'{file} lacks the field {key!r}{advice}')
         entries = content.get(key, [])
         if not isinstance(entries, list) or not set(map(type, entries)) <= {dict}:
             raise ValueError(f'{file} has the {key} {shown(entries)}; expected a list of objects')
@@ -86,18 +93,23 @@ class Entries(list):
         """A field of numbers of a range, (n,)."""
         return floats(self.check(key, {int, float}, expected, _within(above, most)))
 
-    def flags(self, key: str) -> np.ndarray:
-        """A field that is 0, 1 or left out, (n,) bool."""
+    def flags(self, key: str, default: int | None = 0) -> np.ndarray:
+        """A field that is 0, 1 or, unless the default is None, left out, (n,) bool."""
 
         def sound(values: list) -> np.ndarray:
             return np.isin(floats(values), (0, 1))
 
-        return np.array(self.check(key, {int, float, bool}, '0 or 1', sound, default=0), bool)
+        return np.array(self.check(key, {int, float, bool}, '0 or 1', sound, default), bool)
+
+    def paths(self, key: str, folder: str) -> list[str]:
+        """A field of paths of files in a folder, or anywhere if that is ''."""
+        what = 'the path of a file' + (f' in {folder}' if folder else '')
+        return self.check(key, {str}, what, lambda values: [is_path(p, folder) for p in values])
 
     def ids(self) -> dict:
         """Where each id is."""
         if self.key == 'categories':
-            ids = self.check('id', {int}, 'a whole number')
+            ids = self.check('id', {int}, 'a whole number of 18 digits at most', _within_ids)
         else:
             ids = self._ids('id', self[0].get('id') if self else 0)
         rows = dict(zip(ids, range(len(ids)), strict=True))
@@ -126,8 +138,22 @@ class Entries(list):
         """A field of ids: texts or numbers, as another one."""
         if isinstance(like, str):
             return self.check(key, {str}, 'a text, as the other ids')
-        sound = _within(-LARGEST_ID, LARGEST_ID)
-        return self.check(key, {int, float}, 'a number, as the other ids', sound)
+        what = 'a number of 18 digits at most, as the other ids'
+        return self.check(key, {int, float}, what, _within_ids)
+
+
+class Segments(Entries):
+    """The segments of all annotations of a panoptic file; ``owner`` says (n,) of which each is."""
+
+    def __init__(self, segments: Sequence[list[dict]], img_ids: Sequence, file: str) -> None:
+        super().__init__({'segments': list(chain.from_iterable(segments))}, 'segments', file)
+        self.owner = np.repeat(np.arange(len(segments)), [len(some) for some in segments])
+        self._img_ids = img_ids
+
+    def name(self, row: int) -> str:
+        """What to call one."""
+        segment, image = self[row].get('id'), self._img_ids[self.owner[row]]
+        return f'segment {shown(segment)} of image {shown(image)} of {self.file}'
 
 
 def floats(values: Iterable, types: set[type] | None = None) -> np.ndarray:
@@ -140,11 +166,16 @@ def floats(values: Iterable, types: set[type] | None = None) -> np.ndarray:
 
 def is_path(value: str, folder: str) -> bool:
     """Whether a text can be the path of a file in a folder, or anywhere if that is ''."""
-    value = value.replace('http://images.cocodataset.org/', '')  # which mmdet cuts off
+    value = value.replace(SERVER, '')
     try:
         return '\0' not in value and bool(os.fsencode(value)) and not (folder and '://' in value)
     except UnicodeEncodeError:
         return False
+
+
+def normal_path(value: str, folder: str) -> str:
+    """The file that the path of an image in a folder leads to, spelled in one way."""
+    return osp.normpath(osp.join(folder, value.replace(SERVER, '')))
 
 
 def shown(value: object) -> str:
@@ -159,6 +190,10 @@ def _within(above: float, most: float) -> Callable[[list], np.ndarray]:
         return (numbers > above) & (numbers <= most)  # NaN is not
 
     return sound
+
+
+def _within_ids(values: list) -> np.ndarray:
+    return _within(-LARGEST_ID, LARGEST_ID)(values)
 
 
 def _right(values: list, sound: Callable[[list], Sequence]) -> Sequence:

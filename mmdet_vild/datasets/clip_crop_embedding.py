@@ -4,9 +4,9 @@ from typing import Any, Literal
 
 import numpy as np
 from mmcv.transforms import BaseTransform
-from mmdet.registry import TASK_UTILS, TRANSFORMS
+from mmdet.registry import TRANSFORMS
 
-from mmdet_vild.embedding_store import EmbeddingRecord, MissingRecordError
+from mmdet_vild.embedding_store import EmbeddingRecord, MissingRecordError, built_store
 from mmdet_vild.options import Count, Fraction, checked_options
 
 from .geometry import box_areas, check_recorded_geometry, clip_boxes, project_boxes
@@ -50,8 +50,9 @@ class CLIPCropEmbedding(BaseTransform):
 
     Raises:
         FileNotFoundError, KeyError: Of an image: the store lacks it.
-        ValueError: ``keep_annotated`` of a store that does not say what is; of an image: the record
-            does not fit it, or a transform moved the pixels without recording it.
+        ValueError: ``store`` is none, or ``keep_annotated`` is of one that does not say what is; of
+            an image: the record does not fit it, or a transform moved the pixels without recording
+            it.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class CLIPCropEmbedding(BaseTransform):
         subset: Count | None = None,
         keep_annotated: bool = False,
     ) -> None:
-        self.store = TASK_UTILS.build(store) if isinstance(store, dict) else store
+        self.store = built_store(store, type(self).__name__)
         self.max_proposals = max_proposals
         self.order = order
         self.min_visible = min_visible

@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 from mmcv.transforms import BaseTransform
-from mmdet.registry import TASK_UTILS, TRANSFORMS
+from mmdet.registry import TRANSFORMS
 
+from mmdet_vild.embedding_store import built_store
 from mmdet_vild.options import Fraction, Positive, checked_options
 from mmdet_vild.vocabulary import TextEmbeddings, same_space
 
@@ -53,7 +54,7 @@ class DrawSynonyms(BaseTransform):
         rows = self.text.synonym_embeddings
         rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
         self._names = np.split(rows, np.cumsum(counts)[:-1])
-        self.store = TASK_UTILS.build(store) if isinstance(store, dict) else store
+        self.store = None if store is None else built_store(store, type(self).__name__)
         self.threshold = threshold
         self.temperature = temperature
         if self.store is not None and not same_space(self.store.teacher, self.text.teacher):

@@ -98,7 +98,7 @@ def read_numbers(path: str, backend_args: dict | None = None) -> np.ndarray:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no picture, or is cut off.
+        ValueError: It is no picture, is cut off, or is a JPEG.
     """
     return np.asarray(_opened(path, backend_args, whole=True))
 
@@ -122,6 +122,12 @@ def _opened(path: str, backend_args: dict | None, whole: bool) -> Image.Image:
         ) from error
     try:
         image = Image.open(io.BytesIO(content))
+        if whole and image.format in ('JPEG', 'MPO'):
+            raise ValueError(
+                f'{path} is a JPEG, which changes the numbers of pixels where classes meet; name '
+                'the folder and the suffix of label files (data_prefix.seg_map_path, '
+                'seg_map_suffix), or write them as PNG from what they were made of'
+            )
         if whole:
             image.load()
         return image

@@ -9,9 +9,10 @@ from mmengine import dist, fileio
 from mmengine.logging import MMLogger
 
 from mmdet_vild.options import NotNegative, check_option, check_settings, checked_options
+from mmdet_vild.vocabulary import repeated_names
 
 from .annotation_checks import CheckedAnnotations
-from .class_names import check_class_names, check_metainfo_keys, novel_of
+from .class_names import check_base, check_class_names, check_metainfo_keys, novel_of
 from .unwrapped import flatten_transforms
 
 #: How mmdet, pycocotools and lvis refuse a file, none of which checks it.
@@ -65,7 +66,16 @@ class OpenVocabularyDatasetMixin:
 
     def check_names(self, names: tuple) -> None:
         """Raise a ValueError if a name of a category shows nothing, or two are the same."""
-        check_class_names(names, self.ann_file)
+        named = zip(self.cat_ids, names, strict=True)
+        empty = [(i, name) for i, name in named if not self.cat_img_map.get(i)]
+        advice = ''
+        if repeated := sorted({name for _, name in empty} & set(repeated_names(map(str, names)))):
+            ids = [i for i, name in empty if name in repeated]
+            advice = (
+                f'; nothing is annotated as the categories of the ids {ids}: take them out of the '
+                'file, or rename them (exports of Roboflow begin with such a category, their group)'
+            )
+        check_class_names(names, self.ann_file, advice)
 
     def load_data_list(self) -> list[dict]:
         """Load the annotation file: one dict an image."""
@@ -83,6 +93,7 @@ class OpenVocabularyDatasetMixin:
             )
         names = f'classes of metainfo for {self.ann_file}'
         check_option(self._metainfo['classes'], Sequence[str], names)
+        check_class_names(self._metainfo['classes'], names)
         self._novel_ids: set | None = None
         try:
             data_list = super().load_data_list()
@@ -129,12 +140,7 @@ class OpenVocabularyDatasetMixin:
         checked = from_main_process(lambda: self._checked(content, self.cat2label))
         classes, novel = self.read_categories()
         base = tuple(name for name in classes if name not in novel)
-        named = self._metainfo['base_classes']
-        if named and sorted(named) != sorted(base):
-            raise ValueError(
-                f'metainfo for {self.ann_file} names the base_classes {named}, but they are all '
-                f'that are not novel: {base}; name novel_classes alone'
-            )
+        check_base(self._metainfo['base_classes'], base, self.ann_file)
         if self._dropping and not base:
             raise ValueError(
                 f'all {len(classes)} classes of {self.ann_file} are novel, so that training would '
@@ -150,22 +156,17 @@ class OpenVocabularyDatasetMixin:
         unused = checked.unused(names.keys() - self._novel_ids)
         if unused and not self.test_mode:
             checked.doubts.append(
-                f'{len(unused)} of the {len(base)} base categories have no annotation: '
-                f'{[names[i] for i in unused[:20]]}; list them in novel_classes of metainfo, or '
-                'leave them out (of COCO, by metainfo=dict(classes=...)), or training takes every '
-                'region for none of them'
+                f'{len(unused)} of the {len(base)} base categories have no annotation, or crowds '
+                f'alone: {[names[i] for i in unused[:20]]}; list them in novel_classes of '
+                'metainfo, or leave them out (of COCO, by metainfo=dict(classes=...)), or training '
+                'takes every region for none of them'
             )
         if checked.has_id_0 and self.test_mode:
             checked.doubts.append(
                 'annotation 0 counts as not found, and what finds it as wrong, since pycocotools '
                 'and lvis take the id 0 for none; count the ids of annotations from 1'
             )
-        logger = MMLogger.get_current_instance()
-        # Not by arguments: MMLogger takes warnings of one template for the same warning.
-        logger.info(f'{self.ann_file}:\n{checked.table()}')
-        if checked.doubts:
-            doubts = '\n'.join(f'- {doubt}' for doubt in checked.doubts)
-            logger.warning(f'{self.ann_file} may not say what is meant:\n{doubts}')
+        checked.tell()
 
     def _checked(self, content: dict, class_ids: Collection | None = None) -> CheckedAnnotations:
         loading = [t for t in self._transforms if getattr(t, 'with_mask', False)]

@@ -12,10 +12,10 @@ from .open_vocabulary_dataset import OpenVocabularyDatasetMixin
 class OpenVocabularyLVISDataset(OpenVocabularyDatasetMixin, LVISV1Dataset):
     """LVIS v1 format with any categories, of which those of frequency ``'r'`` are novel.
 
-    ``metainfo=dict(novel_classes=(...))`` names others in their place; ``APr`` stays the AP of
-    frequency ``'r'``, and :class:`FastLVISMetric` adds ``novel_AP`` and ``base_AP``. The classes
-    are the annotation file's ``categories`` in the order of their ids. Images are found through
-    ``coco_url``, as in LVIS v1. Novel annotations are dropped in training, see
+    ``metainfo=dict(novel_classes=(...))`` names others in their place, or none; ``APr`` stays the
+    AP of frequency ``'r'``, and :class:`FastLVISMetric` adds ``novel_AP`` and ``base_AP``. The
+    classes are the annotation file's ``categories`` in the order of their ids. Images are found
+    through ``coco_url``, as in LVIS v1. Novel annotations are dropped in training, see
     :class:`OpenVocabularyDatasetMixin`.
 
     Args:
@@ -26,6 +26,8 @@ class OpenVocabularyLVISDataset(OpenVocabularyDatasetMixin, LVISV1Dataset):
         FileNotFoundError, ValueError: See :class:`OpenVocabularyDatasetMixin`.
     """
 
+    #: Where the novel classes are None, they are those of frequency ``'r'``.
+    METAINFO = {**OpenVocabularyDatasetMixin.METAINFO, 'novel_classes': None}
     PATH, CATEGORY = 'coco_url', 'id, name, frequency'
 
     def read_categories(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -52,8 +54,10 @@ class OpenVocabularyLVISDataset(OpenVocabularyDatasetMixin, LVISV1Dataset):
                 'categories, with other names or in another order; leave the classes out of '
                 'metainfo'
             )
-        rare = tuple(category['name'] for category in categories if is_novel(category))
-        novel = self.named_novel(classes) or rare
+        if self._metainfo['novel_classes'] is None:
+            novel = tuple(category['name'] for category in categories if is_novel(category))
+        else:
+            novel = self.named_novel(classes)
         if self._dropping and not novel:
             raise ValueError(
                 f'none of the {len(classes)} categories of {self.ann_file} is novel: mark those '

@@ -9,6 +9,8 @@ from mmengine import fileio
 
 from mmdet_vild.vocabulary import plain_name
 
+from .annotation_checks import CheckedSegments
+from .open_vocabulary_dataset import from_main_process
 from .open_vocabulary_seg import OpenVocabularySegDataset
 
 
@@ -31,44 +33,64 @@ class OpenVocabularyPanopticDataset(OpenVocabularySegDataset):
             ``ignored_values``.
 
     Raises:
-        FileNotFoundError, ValueError: Also if the JSON is not of this format, or does not have a
-            class.
+        FileNotFoundError, ValueError: Also if the JSON is not of this format, has a field of
+            another type or an id that leads nowhere, or does not have a class.
     """
 
     def load_data_list(self) -> list[dict]:
         """One dict a picture of the JSON."""
-        images_in, masks_in = self.folders()
+        images_in, masks_in = folders = self.folders()
         try:
             text = fileio.get_text(self.ann_file, backend_args=self.backend_args)
             content = json.loads(text)
-            labels, things = self._read_categories(content['categories'])
-            images = {image['id']: image for image in content['images']}
-            data_list = []
-            for annotation in content['annotations']:
-                image = images[annotation['image_id']]
-                info = dict(
-                    img_id=image['id'],
-                    img_path=osp.join(images_in, image['file_name']),
-                    seg_map_path=osp.join(masks_in, annotation['file_name']),
-                    height=image['height'],
-                    width=image['width'],
-                )
-                data_list.append(info | self._segments(annotation, labels, things))
+            checked = from_main_process(lambda: CheckedSegments(content, self.ann_file, folders))
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f'there is no annotation file at {self.ann_file}; check data_root and ann_file'
             ) from error
-        except (ValueError, LookupError, TypeError) as error:
-            if isinstance(error, ValueError) and str(self.ann_file) in str(error):
-                raise
+        except (ValueError, RecursionError) as error:
             raise ValueError(
-                f"{self.ann_file} is not in COCO's panoptic format ({error!r}): it needs images "
+                f"{self.ann_file} is not in COCO's panoptic format ({error}): it needs images "
                 '(id, file_name, height, width), annotations (image_id, file_name, segments_info '
                 'with id, category_id and iscrowd) and categories (id, name, isthing)'
             ) from error
-        if not data_list:
+        if not content.get('annotations'):
             raise ValueError(f'{self.ann_file} has no annotations')
+        labels, things = self._read_categories(content['categories'])
+        if checked is not None:
+            self._tell(checked, labels)
+        images = {image['id']: image for image in content['images']}
+        data_list = []
+        for annotation in content['annotations']:
+            image = images[annotation['image_id']]
+            info = dict(
+                img_id=image['id'],
+                img_path=osp.join(images_in, image['file_name']),
+                seg_map_path=osp.join(masks_in, annotation['file_name']),
+                height=image['height'],
+                width=image['width'],
+            )
+            data_list.append(info | self._segments(annotation, labels, things))
         return data_list
+
+    def _tell(self, checked: CheckedSegments, labels: dict[int, int]) -> None:
+        """Log how many segments are used, and what may be wrong."""
+        classes = self._metainfo['classes']
+        checked.drop(~checked.of(labels), 'of no class')
+        novel = [id_ for id_, label in labels.items() if label in self.dropped]
+        checked.drop(checked.of(novel), f'of {len(self.dropped)} novel classes')
+        seen = {labels[id_] for id_ in labels.keys() - set(checked.unused(labels))}
+        unused = [
+            name
+            for label, name in enumerate(classes)
+            if label not in seen and label not in self.dropped
+        ]
+        if unused and not self.test_mode:
+            checked.doubts.append(
+                f'{len(unused)} of the {len(classes)} classes have no segment, or crowds alone: '
+                f'{unused[:20]}'
+            )
+        checked.tell()
 
     def _read_categories(self, categories: list[dict]) -> tuple[dict[int, int], set[int]]:
         """Id -> label of the categories that are classes, and the ids of things."""
@@ -95,7 +117,7 @@ class OpenVocabularyPanopticDataset(OpenVocabularySegDataset):
                 ignored.append(segment['id'])
                 continue
             is_thing = segment['category_id'] in things
-            crowd = bool(segment['iscrowd'])
+            crowd = bool(segment.get('iscrowd', 0))
             info = dict(id=segment['id'], category=label, is_thing=is_thing, iscrowd=crowd)
             segments.append(info)
         return dict(segments_info=segments, ignored_segments=ignored)

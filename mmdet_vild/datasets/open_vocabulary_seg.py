@@ -1,22 +1,29 @@
 """Semantic segmentation with any names: pictures, label files, and what their numbers mean."""
 
 import os.path as osp
+from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
 from mmdet.datasets import BaseSegDataset
 from mmdet.registry import DATASETS
 from mmengine import fileio
+from mmengine.logging import MMLogger
 
 from mmdet_vild.options import checked_options
 from mmdet_vild.vocabulary import is_novel, load_categories, named_categories, novel_names
 
-from .class_names import check_class_names, check_metainfo_keys, novel_of
+from .class_names import check_base, check_class_names, check_metainfo_keys, novel_of
 from .label_files import LabelTable, check_shape, picture_shape
 from .load_semantic_segmentation import load_labels
 from .open_vocabulary_dataset import from_main_process
 
 #: What ``metainfo`` may say.
-METAINFO_KEYS = ('classes', 'novel_classes', 'palette')
+METAINFO_KEYS = ('classes', 'novel_classes', 'base_classes', 'palette')
+#: Endings of pictures.
+PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+#: So few classes are likely to be in one of so many label files.
+FEW_CLASSES, FILES = 3, 20
 
 
 @DATASETS.register_module()
@@ -30,7 +37,8 @@ class OpenVocabularySegDataset(BaseSegDataset):
     ``base_vocabulary``. In training the pixels of novel classes are ignored.
 
     Label files are read by :class:`LoadSemanticSegmentation`. Three of them, first, middle and
-    last, are read at the start, so that files of another data set stop a run before it runs.
+    last, are read at the start, so that files of another data set stop a run before it runs. Where
+    all of their pixels are ignored, or of one class of few, some more are, and a warning says so.
 
     Args:
         vocabulary: What :func:`mmdet_vild.vocabulary.load_categories` takes: a file, or the name
@@ -76,7 +84,7 @@ class OpenVocabularySegDataset(BaseSegDataset):
         check_metainfo_keys(metainfo, METAINFO_KEYS, type(self).__name__)
         metainfo = self.named(metainfo, vocabulary, base_vocabulary)
         count = len(metainfo['classes'])
-        values = label_values or self.LABEL_VALUES or range(count)
+        values = (self.LABEL_VALUES or range(count)) if label_values is None else label_values
         ignored = self.IGNORED_VALUES if ignored_values is None else ignored_values
         if ignored is None:
             ignored = (255,) if count <= 255 else (65535,)
@@ -95,6 +103,7 @@ class OpenVocabularySegDataset(BaseSegDataset):
                     'would learn from no pixel; name those alone that it must not see'
                 )
         self.label_table = LabelTable(values, ignored, self.dropped)
+        self._whole_table = LabelTable(values, ignored)
         super().__init__(metainfo=metainfo, **{**self.SUFFIXES, **kwargs})
 
     def named(self, metainfo: dict, vocabulary: str | None, base_vocabulary: str | None) -> dict:
@@ -102,6 +111,7 @@ class OpenVocabularySegDataset(BaseSegDataset):
         owner = type(self).__name__
         classes = metainfo.get('classes') or self.METAINFO.get('classes')
         novel = metainfo.get('novel_classes', self.METAINFO.get('novel_classes'))
+        named_base = metainfo.get('base_classes', ())
         if vocabulary:
             if metainfo.get('classes'):
                 raise ValueError(
@@ -132,13 +142,14 @@ class OpenVocabularySegDataset(BaseSegDataset):
             novel = novel_of(novel, classes, owner)
             base = tuple(name for name in classes if name not in novel)
             metainfo.update(novel_classes=novel, base_classes=base)
+        check_base(named_base, [n for n in classes if n not in (novel or ())], owner)
         return metainfo
 
     def load_data_list(self) -> list[dict]:
         """One dict a picture, with ``img_id``, ``img_path`` and ``seg_map_path``."""
         folders = self.folders()
         data_list = []
-        for img_id, names in enumerate(self._names_of_files(folders[0])):
+        for img_id, names in enumerate(self._names_of_files(folders)):
             if len(names) > 2:
                 raise ValueError(
                     f'{self.ann_file} has a line of {len(names)} names, {names}; it needs that of '
@@ -157,6 +168,14 @@ class OpenVocabularySegDataset(BaseSegDataset):
                 f'{self.ann_file or folders[0]} names no picture'
                 + ('' if self.ann_file else f' that ends with {self.img_suffix}')
             )
+        pictures = Counter(osp.normpath(info['img_path']) for info in data_list)
+        if len(pictures) < len(data_list):
+            picture, count = pictures.most_common(1)[0]
+            MMLogger.get_current_instance().warning(
+                f'{len(data_list) - len(pictures):,} of {len(data_list):,} lines of '
+                f'{self.ann_file} name a picture that another line names, too, and it counts as '
+                f'often; {picture} is in {count}'
+            )
         return data_list
 
     def folders(self) -> tuple[str, str]:
@@ -169,25 +188,39 @@ class OpenVocabularySegDataset(BaseSegDataset):
             )
         return folders
 
-    def _names_of_files(self, folder: str) -> list[list[str]]:
+    def _names_of_files(self, folders: tuple[str, str]) -> list[list[str]]:
         """Names without suffixes: of each picture, or of it and of its label file."""
+        folder = folders[0]
         try:
             if self.ann_file:
                 text = fileio.get_text(self.ann_file, backend_args=self.backend_args)
-                return [line.strip().split('\t') for line in text.splitlines() if line.strip()]
+                lines = text.removeprefix('\ufeff').splitlines()  # which editors may put there
+                return [line.strip().split('\t') for line in lines if line.strip()]
             found = fileio.list_dir_or_file(
-                folder,
-                list_dir=False,
-                suffix=self.img_suffix,
-                recursive=True,
-                backend_args=self.backend_args,
+                folder, list_dir=False, recursive=True, backend_args=self.backend_args
             )
-            return [[name.removesuffix(self.img_suffix)] for name in sorted(found)]
+            found = sorted(found)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise FileNotFoundError(
                 f'there is neither list nor folder at {self.ann_file or folder}; check data_root, '
                 'data_prefix and ann_file'
             ) from error
+        taken = [name for name in found if name.endswith(self.img_suffix)]
+        within = not osp.relpath(folders[1] or '.', folder or '.').startswith('..')
+        left = [
+            name
+            for name in found
+            if name.lower().endswith(PICTURES)
+            and not name.endswith(self.img_suffix)
+            and not (within and name.endswith(self.seg_map_suffix))
+        ]
+        if taken and left:
+            MMLogger.get_current_instance().warning(
+                f'{len(left):,} of {len(left) + len(taken):,} pictures in {folder} do not end with '
+                f'{self.img_suffix} and are left out, such as {left[0]}; rename them, or set '
+                'img_suffix'
+            )
+        return [[name.removesuffix(self.img_suffix)] for name in taken]
 
     def full_init(self) -> None:
         """Load the list, and look at three label files."""
@@ -196,14 +229,47 @@ class OpenVocabularySegDataset(BaseSegDataset):
             from_main_process(self._check_files)
 
     def _check_files(self) -> None:
-        last = len(self) - 1
-        for index in {0, last // 2, last}:
+        last, counts = len(self) - 1, Counter()
+        indices = dict.fromkeys([0, last // 2, last])
+        for index in indices:
             info = self.get_data_info(index)
             shape = picture_shape(info['img_path'], self.backend_args)
-            found = load_labels(info, self.backend_args)['gt_seg_map'].shape
-            if sorted(found) != sorted(shape):  # the loaded picture tells how it is turned
-                check_shape(found, shape, info['seg_map_path'])
+            found = self._whole_labels(info)
+            if sorted(found.shape) != sorted(shape):  # the loaded picture tells how it is turned
+                check_shape(found.shape, shape, info['seg_map_path'])
+            counts += _counted(found)
+        if self._look_ignored(counts) and 'segments_info' not in info:  # of which the JSON tells
+            more = {last * i // (FILES - 1) for i in range(FILES)} - set(indices)
+            for index in more:
+                counts += _counted(self._whole_labels(self.get_data_info(index)))
+            if self._look_ignored(counts):
+                classes = self._metainfo['classes']
+                share = counts[self._whole_table.ignore_index] / counts.total()
+                missing = [name for label, name in enumerate(classes) if label not in counts]
+                MMLogger.get_current_instance().warning(
+                    f'{share:.0%} of the pixels of {len(indices) + len(more)} label files of '
+                    f'{self.data_prefix["seg_map_path"]} are ignored, and none is of the classes '
+                    f'{missing[:5]}; if what is ignored is one of them, correct label_values and '
+                    'ignored_values, such as label_values=[0, 255] and ignored_values=[]'
+                )
+
+    def _whole_labels(self, info: dict) -> np.ndarray:
+        """Of a label file, with novel classes in training, too."""
+        whole = info | {'label_table': self._whole_table}
+        return load_labels(whole, self.backend_args)['gt_seg_map']
+
+    def _look_ignored(self, counts: Counter) -> bool:
+        """Whether there are few classes or none among the labels, where pixels are ignored."""
+        seen = len(counts) - 1
+        if not counts[self._whole_table.ignore_index]:
+            return False
+        return not seen or (seen == 1 < len(self._metainfo['classes']) <= FEW_CLASSES)
 
     def get_data_info(self, idx: int) -> dict:
         """What is known of a picture, with the table of labels that all of them share."""
         return super().get_data_info(idx) | {'label_table': self.label_table}
+
+
+def _counted(labels: np.ndarray) -> Counter:
+    values, counts = np.unique(labels, return_counts=True)
+    return Counter(dict(zip(values.tolist(), counts.tolist(), strict=True)))

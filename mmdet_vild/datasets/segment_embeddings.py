@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 from mmcv.transforms import BaseTransform
-from mmdet.registry import TASK_UTILS, TRANSFORMS
+from mmdet.registry import TRANSFORMS
 
-from mmdet_vild.embedding_store import EmbeddingRecord
+from mmdet_vild.embedding_store import EmbeddingRecord, built_store
 
 #: Pixels by which boxes of the same segments may differ.
 TOLERANCE = 2.0
@@ -30,11 +30,11 @@ class SegmentEmbeddings(BaseTransform):
 
     Raises:
         FileNotFoundError: Of an image: the store lacks it.
-        ValueError: Of an image: the store has other segments of it.
+        ValueError: ``store`` is none; of an image: the store has other segments of it.
     """
 
     def __init__(self, store: Any) -> None:
-        self.store = TASK_UTILS.build(store) if isinstance(store, dict) else store
+        self.store = built_store(store, type(self).__name__)
 
     def transform(self, results: dict) -> dict:
         """Attach the embeddings to the result dict of the data pipeline."""

@@ -2,7 +2,7 @@
 
 from .record import EmbeddingRecord
 from .shard import DamagedRecordError, EmbeddingShard
-from .store import EmbeddingStore, MissingRecordError, dataset_fingerprint
+from .store import EmbeddingStore, MissingRecordError, built_store, dataset_fingerprint
 
 __all__ = [
     'DamagedRecordError',
@@ -10,5 +10,6 @@ __all__ = [
     'EmbeddingShard',
     'EmbeddingStore',
     'MissingRecordError',
+    'built_store',
     'dataset_fingerprint',
 ]

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+#: The part of its length by which an embedding may differ in float16.
+KEPT_LENGTH = 0.01
+
 
 @dataclass
 class EmbeddingRecord:
@@ -38,8 +41,9 @@ class EmbeddingRecord:
         """Refuse a record whose arrays do not fit together, or are not ``embed_dims`` wide.
 
         Raises:
-            ValueError: The arrays have other shapes, or hold NaN or infinity, or a weight is
-                negative; the message begins with ``where``.
+            ValueError: The arrays have other shapes, or hold NaN or infinity, a weight is negative,
+                or an embedding is zero or of another length in float16, as it is stored; the
+                message begins with ``where``.
         """
         found = {name: array.shape for name, array in vars(self).items()}
         n = len(self.boxes) if self.boxes.ndim else 0
@@ -55,6 +59,19 @@ class EmbeddingRecord:
                 raise ValueError(f'{where}: the {name} hold NaN or infinity')
         if (self.weights < 0).any():
             raise ValueError(f'{where}: a weight is {self.weights.min()}; expected at least 0')
+        with np.errstate(over='ignore'):
+            stored = self.embeddings.astype(np.float16)
+        lengths, kept = (
+            np.linalg.norm(rows.astype(np.float64), axis=1) for rows in (self.embeddings, stored)
+        )
+        wrong = (lengths == 0) | (np.abs(kept - lengths) > KEPT_LENGTH * lengths)
+        if wrong.any():
+            row = wrong.argmax()
+            raise ValueError(
+                f'{where}: that of region {row} has the length {lengths[row]:.3g}, and in float16, '
+                f'as it is stored, {kept[row]:.3g}; expected about 1. Look at the weights of the '
+                'teacher, and at model.teacher.autocast'
+            )
 
     def to_bytes(self, version: int = 3) -> bytes:
         """Embeddings as float16, all else as float32, in descending order of scores.

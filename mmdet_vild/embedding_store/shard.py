@@ -184,6 +184,21 @@ class EmbeddingShard:
                     raise ValueError(f'it names {len(named)} of {count} images')
             return keys
 
+    def keys_without_regions(self) -> list[str]:
+        """The :func:`key_of` each image of which the record has no region.
+
+        That reads a page of the file for nearly every record: of 100,000 in a minute, if no page is
+        in memory.
+        """
+        with reporting(self.path, 'its numbers of regions'):
+            rows = self._execute('SELECT image FROM records WHERE regions = 0').fetchall()
+            return [key for (key,) in rows]
+
+    def has_regions(self) -> bool:
+        """Whether any image has a region; that is known as soon as one is found."""
+        with reporting(self.path, 'its numbers of regions'):
+            return bool(self._execute('SELECT 1 FROM records WHERE regions > 0 LIMIT 1').fetchone())
+
     def __len__(self) -> int:
         return len(self.keys())
 

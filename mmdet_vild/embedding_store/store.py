@@ -7,6 +7,8 @@ from typing import Any
 from mmdet.registry import TASK_UTILS
 from mmengine import fileio
 
+from mmdet_vild.options import check_option
+
 from .record import EmbeddingRecord
 from .shard import EmbeddingShard, img_id_of, key_of, reporting
 
@@ -27,7 +29,8 @@ class EmbeddingStore:
 
     Raises:
         FileNotFoundError: There is none.
-        ValueError: It is of another format, damaged, or a mixture of different ones.
+        ValueError: It is of another format, damaged, or a mixture of different ones; or ``path`` is
+            none.
     """
 
     FORMAT = 'mmdet_vild.embedding_store'
@@ -36,6 +39,7 @@ class EmbeddingStore:
     VERSIONS = (1, 2, 3)
 
     def __init__(self, path: str | Path) -> None:
+        check_option(str(path) if isinstance(path, Path) else path, str, 'path of EmbeddingStore')
         self.path = Path(path)
         files = shard_files(path)
         if not files:
@@ -141,11 +145,24 @@ class EmbeddingStore:
 
     def img_ids(self) -> list[int | str]:
         """The images that have a record, each once."""
-        img_ids = []
-        for key, shard in self.shard_of().items():
-            with reporting(shard.path, 'its list of images'):
-                img_ids.append(img_id_of(key))
-        return img_ids
+        return [_img_id_in(shard, key) for key, shard in self.shard_of().items()]
+
+    def without_regions(self) -> list[int | str]:
+        """The images of which the record has no region.
+
+        How long that takes: :meth:`EmbeddingShard.keys_without_regions`.
+        """
+        shard_of = self.shard_of()
+        return [
+            _img_id_in(shard, key)
+            for shard in self.shards
+            for key in shard.keys_without_regions()
+            if shard_of.get(key) is shard
+        ]
+
+    def has_regions(self) -> bool:
+        """Whether any image has a region."""
+        return any(shard.has_regions() for shard in self.shards)
 
     def __len__(self) -> int:
         return len(self.shard_of())
@@ -158,6 +175,26 @@ class EmbeddingStore:
                 f'the embedding store at {self.path} was made for another annotation file than '
                 f'{ann_file}: {differences}; extract the embeddings for this one'
             )
+
+
+def built_store(store: Any, owner: str) -> Any:
+    """What has the embeddings of images: a store, or one built of its config.
+
+    Raises:
+        ValueError: It is neither; the message names the owner.
+    """
+    built = TASK_UTILS.build(store) if isinstance(store, dict) else store
+    if not callable(getattr(built, 'read', None)):
+        raise ValueError(
+            f'store of {owner} must be an embedding store or its config, such as '
+            f"dict(type='EmbeddingStore', path='data/lvis/embeddings'), found {store!r}"
+        )
+    return built
+
+
+def _img_id_in(shard: EmbeddingShard, key: str) -> int | str:
+    with reporting(shard.path, 'its list of images'):
+        return img_id_of(key)
 
 
 def shard_files(path: str | Path) -> list[Path]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmdet_vild.options import checked_options
 
-from .region_embedder import RegionEmbedder
+from .region_embedder import RegionEmbedder, check_max_per_img
 from .rpn_proposer import RPNProposer
 from .teacher_alone import TeacherAlone
 
@@ -31,7 +31,8 @@ class CLIPRegionExtractor(RegionEmbedder, TeacherAlone):
         data_preprocessor: Default: one that changes no pixels.
 
     Raises:
-        ValueError: No proposer is named, or one that needs a detector.
+        ValueError: No proposer is named, or one that needs a detector; or ``max_per_img`` is no
+            number above 0.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class CLIPRegionExtractor(RegionEmbedder, TeacherAlone):
     ) -> None:
         super().__init__(teacher, data_preprocessor)
         self.test_cfg = ConfigDict(test_cfg or dict(rpn=dict(max_per_img=1000)))
+        check_max_per_img(self.test_cfg)
         self.proposers = [TASK_UTILS.build(proposer) for proposer in proposers]
         inner = [getattr(proposer, 'regions', None) for proposer in self.proposers]
         if not proposers or any(isinstance(p, RPNProposer) for p in (*self.proposers, *inner)):

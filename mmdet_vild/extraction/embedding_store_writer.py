@@ -5,10 +5,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 
-import numpy as np
 from mmdet.registry import METRICS
 from mmengine.dist import (
-    all_gather_object,
     barrier,
     broadcast_object_list,
     get_rank,
@@ -56,7 +54,6 @@ class EmbeddingStoreWriter(BaseMetric):
         self._shard: EmbeddingShard | None = None
         self._arriving: list[dict] = []
         self._unreadable: list[str] = []
-        self._without_regions: list[int | str] = []
         self._wait_group: torch_dist.ProcessGroup | None = None
         self._crops_a_region = 1
         self._since = time.monotonic()
@@ -84,7 +81,7 @@ class EmbeddingStoreWriter(BaseMetric):
 
         Raises:
             RuntimeError: The store is not open.
-            ValueError: The samples hold no embeddings, or one that is zero.
+            ValueError: The samples hold no embeddings, or some that a store does not take.
         """
         if self._shard is None:
             raise RuntimeError(
@@ -119,19 +116,18 @@ class EmbeddingStoreWriter(BaseMetric):
             logger.error('skipped: %s', reason)
         self._unreadable.clear()
         barrier(self._wait_group)  # before closing: no other run may begin while one writes
-        if self._wait_group is not None:
-            torch_dist.destroy_process_group(self._wait_group)
         if self._shard is not None:
             self._shard.finish()
-        self._wait_group = self._shard = None
-        empty = sum(all_gather_object(self._without_regions), [])
-        self._without_regions = []
-        count = [0]
+        found = [0, []]
         if is_main_process():
             with suppress(FileNotFoundError):
-                count = [len(EmbeddingStore(self.path))]
-        broadcast_object_list(count)
-        (done,) = count
+                store = EmbeddingStore(self.path)
+                found = [len(store), store.without_regions()]
+        broadcast_object_list(found, group=self._wait_group)
+        if self._wait_group is not None:
+            torch_dist.destroy_process_group(self._wait_group)
+        self._wait_group = self._shard = None
+        done, empty = found
         if size > done:
             logger.warning(
                 f'{size - done} of {size} images have no record in {self.path}; run the same '
@@ -139,10 +135,10 @@ class EmbeddingStoreWriter(BaseMetric):
             )
         if empty:
             logger.warning(
-                f'{len(empty)} of the images embedded now have no region, such as image '
+                f'{len(empty)} of the {done} images in {self.path} have no region, such as image '
                 f'{empty[0]!r}; nothing can be distilled from them'
             )
-        if 0 < done <= len(empty):
+        if 0 < done == len(empty):
             raise ValueError(
                 f'none of the {done} images in {self.path} has a region, so nothing can be '
                 'distilled from it; delete it, and look at the checkpoint and what proposes regions'
@@ -157,10 +153,7 @@ class EmbeddingStoreWriter(BaseMetric):
             if reason := sample.get('unreadable'):
                 self._unreadable.append(reason)
                 continue
-            record = _record_of(sample)
-            if not len(record):
-                self._without_regions.append(sample['img_id'])
-            records.append((sample['img_id'], record, sample['ori_shape']))
+            records.append((sample['img_id'], _record_of(sample), sample['ori_shape']))
         if records:
             self._shard.write(records)
 
@@ -181,9 +174,4 @@ def _record_of(sample: dict) -> EmbeddingRecord:
     keys = ('bboxes', 'scores', 'embeddings', 'weights')
     arrays = [regions[k].detach().float().cpu().numpy() if k in regions else None for k in keys]
     annotated = regions['annotated'].cpu().numpy() if 'annotated' in regions else None
-    if not np.linalg.norm(arrays[2], axis=1).all():
-        raise ValueError(
-            f'the teacher embeds a region of image {sample["img_id"]!r} as zero; look at its '
-            'weights, and at model.teacher.autocast'
-        )
     return EmbeddingRecord(*arrays, annotated)

@@ -7,6 +7,7 @@ import torch
 from mmdet.registry import TASK_UTILS
 from mmdet.structures import SampleList
 from mmengine import fileio
+from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -15,17 +16,24 @@ from mmdet_vild.options import checked_options
 
 from .proposer import Proposer, digest
 
+#: Pixels by which a box leaves its image that is not only rounded.
+TOLERANCE = 1.0
+#: Boxes that tell whether most of a file leave their images.
+ENOUGH = 100
+
 
 @TASK_UTILS.register_module()
 @checked_options
 class FileProposer(Proposer):
     """The ``test_cfg.rpn.max_per_img`` best regions of a file, clipped to their image.
 
+    It warns, once, if most of them leave their image, or all lie within its first pixel.
+
     Args:
         proposal_file: A COCO-style results JSON: a list of
             ``{"image_id": .., "bbox": [x, y, w, h], "score": ..}`` in original image pixels, which
             names every image. Where some have no regions, ``{"images": [{"id": ..}, ..],
-            "annotations": [..]}``, with the list as ``annotations``.
+            "annotations": [..]}``, with all images, and the list as ``annotations``.
         backend_args: Where mmengine reads the file from; None for a local file.
 
     Raises:
@@ -35,6 +43,9 @@ class FileProposer(Proposer):
     def __init__(self, proposal_file: str, backend_args: dict | None = None) -> None:
         self.proposal_file = proposal_file
         self._proposals = load_proposals(proposal_file, backend_args)
+        self._seen = self._leaving = 0
+        self._warned = False
+        self._warn_of_fractions()
 
     def source(self, model: nn.Module) -> dict:
         """A digest of all regions."""
@@ -76,6 +87,7 @@ class FileProposer(Proposer):
             )
         boxes, scores = (array[:most] for array in self._proposals[img_id])
         clipped = clip_boxes(boxes, image_size).astype(np.float32)
+        self._warn_of_leaving(boxes, clipped, img_id, image_size)
         outside = (clipped[:, 2:] <= clipped[:, :2]).any(axis=1)
         if outside.any():
             raise ValueError(
@@ -84,6 +96,35 @@ class FileProposer(Proposer):
                 'proposals for these images, in pixels of the original image'
             )
         return clipped, scores
+
+    def _warn_of_fractions(self) -> None:
+        """Warn if no box of the file reaches beyond the first pixel of its image."""
+        found = [(img_id, boxes) for img_id, (boxes, _) in self._proposals.items() if len(boxes)]
+        if all(boxes.max() <= 1 for _, boxes in found):
+            img_id, boxes = found[0]
+            MMLogger.get_current_instance().warning(
+                f'all {sum(len(boxes) for _, boxes in found)} boxes of {self.proposal_file} lie '
+                f'within 0 and 1, such as {boxes[0].tolist()} (x1, y1, x2, y2) of image '
+                f'{img_id!r}; a bbox is in pixels of the original image, and no fraction of it'
+            )
+
+    def _warn_of_leaving(
+        self, boxes: np.ndarray, clipped: np.ndarray, img_id: int | str, image_size: tuple
+    ) -> None:
+        """Warn once if most of the boxes that were read leave their image."""
+        if self._warned:
+            return
+        leaving = (np.abs(clipped - boxes) > TOLERANCE).any(axis=1)
+        self._seen += len(boxes)
+        self._leaving += int(leaving.sum())
+        if self._seen >= ENOUGH and leaving.any() and self._leaving > self._seen / 2:
+            self._warned = True
+            MMLogger.get_current_instance().warning(
+                f'{self._leaving} of the first {self._seen} boxes of {self.proposal_file} leave '
+                f'their image and are clipped to it, such as {boxes[leaving][0].tolist()} (x1, y1, '
+                f'x2, y2) of image {img_id!r} of (height, width) {image_size}; a bbox is [x, y, '
+                'width, height], in pixels of the original image'
+            )
 
 
 def load_proposals(path: str, backend_args: dict | None) -> dict:
@@ -95,7 +136,8 @@ def load_proposals(path: str, backend_args: dict | None) -> dict:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It has another form, no region, or a box without width or height.
+        ValueError: It has another form, no region, or a box without width or height; or a region is
+            of an image that its images do not name.
     """
     if not fileio.exists(path, backend_args=backend_args):
         raise FileNotFoundError(
@@ -105,13 +147,15 @@ def load_proposals(path: str, backend_args: dict | None) -> dict:
     try:
         # Not fileio.load, which would run the code of a pickle.
         content = json.loads(fileio.get(path, backend_args=backend_args))
-        if not isinstance(content, dict):
-            content = dict(images=[], annotations=content)
-        rows: dict = {image['id']: [] for image in content['images']}
-        for item in content['annotations']:
+        named = isinstance(content, dict)
+        rows: dict = {image['id']: [] for image in content['images']} if named else {}
+        listed = len(rows)
+        for item in content['annotations'] if named else content:
             x, y, w, h = item['bbox']
-            box = (x, y, x + w, y + h, item['score'])
-            rows.setdefault(item['image_id'], []).append(box)
+            score = item['score']
+            if bool in map(type, (item['image_id'], x, y, w, h, score)):
+                raise ValueError(f'an image_id, a box or a score is True or False: {item}')
+            rows.setdefault(item['image_id'], []).append((x, y, x + w, y + h, score))
         proposals = {img_id: _boxes_and_scores(values) for img_id, values in rows.items()}
     except (KeyError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(
@@ -119,6 +163,12 @@ def load_proposals(path: str, backend_args: dict | None) -> dict:
             '{"image_id": .., "bbox": [x, y, w, h], "score": ..}, or that list as "annotations" '
             'beside the "images" that it is about'
         ) from error
+    if named and (unnamed := list(rows)[listed:]):
+        raise ValueError(
+            f'{path} has regions of {len(unnamed)} images that its "images" do not name, such as '
+            f'image {unnamed[0]!r}; name every image there, by the same id (1 is another one than '
+            '"1")'
+        )
     for img_id, (boxes, _) in proposals.items():
         empty = (boxes[:, 2:] <= boxes[:, :2]).any(axis=1)
         if empty.any():

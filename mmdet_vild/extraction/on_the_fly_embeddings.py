@@ -54,7 +54,8 @@ class OnTheFlyEmbeddings:
         Raises:
             KeyError: The proposal file does not name the image.
             RuntimeError: The teacher is on a GPU, and this is a forked worker.
-            ValueError: The image file has another size than the sample, or a box is outside of it.
+            ValueError: The image file has another size than the sample, a box is outside of it, or
+                an embedding is none that a store takes.
         """
         img_id = results['img_id']
         if img_id in self._records:
@@ -67,8 +68,11 @@ class OnTheFlyEmbeddings:
                 f'image {img_id!r}: the file {img_path} has (height, width) {image.shape[:2]}, but '
                 f'the sample says {expected}; load images from files without changing their size'
             )
-        embeddings = self._built_teacher().encode_crops(image, boxes).numpy().astype(np.float16)
-        return self._records.setdefault(img_id, EmbeddingRecord(boxes, scores, embeddings))
+        embeddings = self._built_teacher().encode_crops(image, boxes).numpy()
+        record = EmbeddingRecord(boxes, scores, embeddings)
+        record.check(f'the embeddings of image {img_id!r}', self.embed_dims)
+        record.embeddings = embeddings.astype(np.float16)
+        return self._records.setdefault(img_id, record)
 
     def _built_teacher(self):
         device = self._teacher_config.get('device', 'cpu')

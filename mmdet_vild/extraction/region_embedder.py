@@ -9,6 +9,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_vild.datasets import original_image
+from mmdet_vild.options import Count, check_option
 
 from .proposer import Proposer
 
@@ -121,6 +122,12 @@ class RegionEmbedder:
     def settings(self) -> dict:
         """What of the model itself decides the regions; see :attr:`source`."""
         return {'at_most': self.test_cfg.rpn.max_per_img}
+
+
+def check_max_per_img(test_cfg: dict) -> None:
+    """Raise a ValueError if ``test_cfg.rpn.max_per_img`` is no number above 0, or missing."""
+    most = (test_cfg.get('rpn') or {}).get('max_per_img')
+    check_option(most, Count, 'max_per_img of test_cfg.rpn')
 
 
 def _joined(parts: Sequence[InstanceData]) -> InstanceData:

@@ -6,9 +6,9 @@ from mmdet.models.detectors import TwoStageDetector
 from mmdet.registry import MODELS, TASK_UTILS
 
 from mmdet_vild.models.float32 import give_float32
-from mmdet_vild.options import Count, check_option, checked_options
+from mmdet_vild.options import checked_options
 
-from .region_embedder import RegionEmbedder
+from .region_embedder import RegionEmbedder, check_max_per_img
 
 
 @MODELS.register_module()
@@ -46,7 +46,7 @@ class RegionEmbeddingExtractor(RegionEmbedder, TwoStageDetector):
         super().__init__(**kwargs)
         if self.with_rpn:
             give_float32(self.rpn_head)
-        check_option(self.test_cfg.rpn.max_per_img, Count, 'max_per_img of test_cfg.rpn')
+        check_max_per_img(self.test_cfg)
         if proposers is None:
             proposers = [dict(type='GroundTruthProposer')] if with_gt else []
             file = dict(type='FileProposer', proposal_file=proposal_file, backend_args=backend_args)

@@ -47,7 +47,7 @@ class VocabularyCheckHook(Hook):
     and before training it looks
 
     - whether the store has the words' teacher and the dataset's annotation file and images, and
-      segments where these are asked for;
+      regions, or segments where these are asked for;
     - whether the batch is resized, which would leave the stored boxes behind;
     - for annotations of novel categories, and maps of which their pixels are not ignored, unless
       the classifier has ``mask_novel=False``;
@@ -191,7 +191,10 @@ def _check_store(
     dataset: Dataset,
     paths: dict,
 ) -> None:
-    """The store is of the words' teacher and of the dataset's annotations, and has all images."""
+    """The store is of the words' teacher and of the dataset's annotations, and has all images.
+
+    It has a region of one of them at least.
+    """
     store = transform.store
     for words in vocabularies:
         if not same_space(store.teacher, words.teacher) or store.embed_dims != words.embed_dims:
@@ -216,6 +219,12 @@ def _check_store(
             f'the embedding store at {store.path} has no record of {len(missing)} of the '
             f'{len(paths)} images of {_describe(dataset)}, such as image {missing[0]!r}; '
             'run the extraction again, which embeds those alone'
+        )
+    if not store.has_regions():
+        raise ValueError(
+            f'none of the {len(done)} images in {store.path} has a region, so nothing can be '
+            'distilled from it; delete it, look at the checkpoint and what proposes regions, and '
+            'extract it anew'
         )
 
 

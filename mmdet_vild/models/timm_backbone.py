@@ -8,8 +8,11 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule, initialize
 from torch import Tensor
 
+from mmdet_vild.options import checked_options
+
 
 @MODELS.register_module()
+@checked_options
 class TimmBackbone(BaseModule):
     """Any timm model that gives feature maps, learned or frozen.
 
@@ -19,7 +22,7 @@ class TimmBackbone(BaseModule):
         out_indices (Sequence[int]): which feature maps; 1 to 4 have strides of 4 to 32.
         frozen (Sequence[str]): the modules of it, by timm's names, that stay as they are: no
             gradient, no batch statistics. ``''`` is the whole model.
-        init_cfg (dict, optional): as of any MMEngine module.
+        init_cfg (dict | Sequence[dict], optional): as of any MMEngine module.
 
     Raises:
         ValueError: timm has no such model, or the model no such module.
@@ -30,7 +33,7 @@ class TimmBackbone(BaseModule):
         model_name: str,
         out_indices: Sequence[int] = (1, 2, 3, 4),
         frozen: Sequence[str] = (),
-        init_cfg: dict | None = None,
+        init_cfg: dict | Sequence[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
         if not timm.is_model(model_name):

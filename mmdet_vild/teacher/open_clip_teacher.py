@@ -71,8 +71,7 @@ class OpenCLIPTeacher:
     ) -> None:
         import open_clip
 
-        if not crop_scales or min(crop_scales) <= 0:
-            raise ValueError(f'crop_scales must be numbers above 0, found {crop_scales!r}')
+        check_scales(crop_scales)
         check_model(model_name, pretrained, model_config)
         self.tokenizer = load_tokenizer(model_name)
         download_weights(model_name, pretrained)
@@ -118,6 +117,7 @@ class OpenCLIPTeacher:
         Returns the part of its :attr:`identity` before the hash of the weights.
         """
         check_options(cls.__name__, cls.__init__, cls, **config)
+        check_scales(config.get('crop_scales', CROP_SCALES))
         check_model(*(config.get(key) for key in ('model_name', 'pretrained', 'model_config')))
         return config['model_name']
 
@@ -401,3 +401,9 @@ def _weights_hash(weights: dict[str, Tensor]) -> str:
         flat = tensor.detach().cpu().contiguous().reshape(-1)
         digest.update(flat.view(torch.uint8).numpy().data if flat.numel() else b'')
     return digest.hexdigest()[:16]
+
+
+def check_scales(crop_scales: Sequence[float]) -> None:
+    """Raise a ValueError unless there are crops, and each has a size."""
+    if not crop_scales or min(crop_scales) <= 0:
+        raise ValueError(f'crop_scales must be numbers above 0, found {crop_scales!r}')

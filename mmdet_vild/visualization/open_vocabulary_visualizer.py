@@ -170,7 +170,7 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
         edges = _colors(self.bbox_color, instances) if self.bbox_color else colors
 
         height, width = image.shape[:2]
-        font = self.font_scale * max(MIN_FONT, math.sqrt(height * width) / 45)
+        font = self._font(height, width)
         if 'notes' in instances:
             names = [f'{i} {name}' for i, name in enumerate(names, 1)]
             column = self._column(names, instances.notes, height, font)
@@ -213,19 +213,27 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
         found = shares(seg_map, sem_seg.get('ignore_index', 255))
         words = sem_seg.get('label_names', classes)
         words = [words[label] if words else f'class {label}' for label in found]
-        names = list(map(_marked, words, self._are_novel(words)))
+        novel = sem_seg.get('novel')
+        novel = self._are_novel(words, None if novel is None else novel[list(found)])
+        names = list(map(_marked, words, novel))
         height, width = seg_map.shape
-        font = max(MIN_FONT, math.sqrt(height * width) / 45)
+        font = self._font(height, width)
         self.set_image(painted(image, seg_map, list(found)))
         for name, (label, share) in zip(names, found.items(), strict=True):
+            if share <= NAMED_SHARE:
+                continue
             x, y, room = name_place(seg_map == label)
             size = np.array(self._text_size(name, font))
-            if share > NAMED_SHARE and room > font / 2:
+            if room > font / 2:
                 corner = np.clip([x, y] - size / 2, 0, [width, height] - size)
                 backdrop = dict(facecolor=(0, 0, 0, 0.5), edgecolor='none', pad=1)
                 self._draw_text(name, corner, font, 'white', bboxes=backdrop)
         drawn = self.get_image()
         return np.concatenate([drawn, self._legend(names, found, height, font)], axis=1)
+
+    def _font(self, height: int, width: int) -> float:
+        """The height of letters in a picture."""
+        return self.font_scale * max(MIN_FONT, math.sqrt(height * width) / 45)
 
     def _legend(
         self, names: list[str], found: dict[int, float], height: int, font: float

@@ -6,23 +6,26 @@ from collections.abc import Mapping, Sequence
 from .examples import read_examples
 from .names import check_word, readable_name
 
+#: What stands between words as a dot does: those of other scripts, bars and bullets. And commas.
+DOTS, COMMAS = '。．｡।۔|｜•', ',;،؛，；、'
 #: Between words of a line: a dot of its own. In mmdet's GLIP and Grounding DINO it is '. '.
-_BETWEEN_WORDS = re.compile(r'\s\.(?=\s)')
+_BETWEEN_WORDS = re.compile(rf'\s[.{DOTS}](?=\s)')
 #: Between synonyms of a word: a slash of its own. 'cutting/chopping board' is one synonym.
 _BETWEEN_SYNONYMS = re.compile(r'\s/(?=\s)')
-#: What may stand between words or in one: commas, semicolons, and a dot at the end of something.
-_PERHAPS_BETWEEN = re.compile(r'[,;،؛，；、]|\.\s|\s\.')
+#: What may stand between words or in one: commas and the like, and a dot at the end of something.
+_PERHAPS_BETWEEN = re.compile(rf'[{COMMAS}{DOTS}]|\.\s|\s\.')
 
 
 def parse_words(text: str | Sequence[str | dict]) -> list[dict]:
     """Read ``'toy elephant . sofa / couch . cat'``: three words, the second with a synonym.
 
     Args:
-        text: Words with `` . `` or ends of lines between them; empty lines, and dots and blanks at
-            the ends of lines, are left out. Or a sequence of words, in which such dots are part of
-            the word. `` / `` is between the synonyms of a word, whose first is its name. In a
-            sequence, ``dict(name='my mug', examples=['mug.png'])`` has pictures in place of a word;
-            see :func:`read_examples`.
+        text: Words with `` . ``, tabs or ends of lines between them; empty lines, and dots and
+            blanks at the ends of lines, are left out. Bars, bullets and the dots of other scripts
+            are such dots. Or a sequence of words, in which all these are part of the word. `` / ``
+            is between the synonyms of a word, whose first is its name. In a sequence,
+            ``dict(name='my mug', examples=['mug.png'])`` has pictures in place of a word; see
+            :func:`read_examples`.
 
     Returns:
         A dict a word, in order, as :func:`load_categories` returns them.
@@ -30,9 +33,10 @@ def parse_words(text: str | Sequence[str | dict]) -> list[dict]:
     Raises:
         TypeError: It is neither a text nor a sequence of texts and such dicts.
         FileNotFoundError: There is no such picture.
-        ValueError: There is no word, one shows nothing or is malformed, or two are the same to the
-            teacher, which reads neither case nor underscores. Or a word of a text may be several:
-            it has a comma, a semicolon, or a dot beside a blank, as in ``'cat. dog'``.
+        ValueError: There is no word, one shows nothing or is malformed, or two are the same, as
+            :func:`readable_name` reads them, by name or by a synonym. Or a word of a text may be
+            several: it has a comma, a semicolon, a bar, or a dot beside a blank, as in
+            ``'cat. dog'``.
     """
     if isinstance(text, str):
         words = _split_words(text)
@@ -51,12 +55,13 @@ def parse_words(text: str | Sequence[str | dict]) -> list[dict]:
         where = f'word {number} of {len(words)}'
         synonyms = split_synonyms(word) if isinstance(word, str) else [word['name']]
         check_word(synonyms, where)
-        first = numbers.setdefault(readable_name(synonyms[0]), number)
-        if first != number:
-            raise ValueError(
-                f'words {first} and {number} of {len(words)} are the same: {synonyms[0]!r}; name '
-                'each once'
-            )
+        for synonym in synonyms:
+            first = numbers.setdefault(readable_name(synonym), number)
+            if first != number:
+                raise ValueError(
+                    f'words {first} and {number} of {len(words)} are the same: {synonym!r}; name '
+                    'each once, and give no two the same synonym'
+                )
         category = dict(id=number, name=synonyms[0], synonyms=synonyms, frequency=None)
         if not isinstance(word, str):
             category |= read_examples(word, where)
@@ -76,7 +81,8 @@ def split_synonyms(word: str) -> list[str]:
 
 
 def _split_words(text: str) -> list[str]:
-    lines = [' '.join(line.split()).strip(' .') for line in text.splitlines()]
+    lines = [part for line in text.splitlines() for part in line.split('\t')]
+    lines = [' '.join(line.split()).strip(f' .{DOTS}') for line in lines]
     words = [word.strip() for line in lines if line for word in _BETWEEN_WORDS.split(line)]
     for word in words:
         if _PERHAPS_BETWEEN.search(word):

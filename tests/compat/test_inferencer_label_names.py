@@ -34,5 +34,46 @@ def test_they_are_returned_and_saved(meta: dict, tmp_path: Path) -> None:
     assert DetInferencer.pred2dict(inferencer, sample) == named
 
 
+@pytest.mark.parametrize(
+    ('texts', 'count', 'message'),
+    [
+        (
+            ['cat', 'dog'],
+            1,
+            r"found 2 texts for 1 picture, \['cat', 'dog'\]; .*: of one picture, "
+            r"texts=\[\['cat', 'dog'\]\]$",
+        ),
+        (['cat', 'dog', 'mug'], 2, 'found 3 texts for 2 pictures'),
+        ([], 1, r"found 0 texts .* texts=\[\['cat', 'dog'\]\]$"),
+        (5, 1, 'found no list of texts for 1 picture, 5; texts is'),
+        ({'cat': 1}, 1, 'found no list of texts for 1 picture'),
+    ],
+)
+def test_texts_of_other_pictures(texts: object, count: int, message: str) -> None:
+    inferencer = object.__new__(DetInferencer)
+    with pytest.raises(ValueError, match=message):
+        inferencer(['table.jpg'] * count, texts=texts)
+
+
+def test_texts_are_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def preprocess(self, inputs, **options):
+        asked.extend((each['img_path'], each['text']) for each in inputs)
+        return []
+
+    monkeypatch.setattr(DetInferencer, 'preprocess', preprocess)
+    inferencer = object.__new__(DetInferencer)
+    inferencer.show_progress = False
+    inferencer('a.jpg', texts=[['cat', 'dog']])
+    inferencer(['a.jpg', 'b.jpg'], texts='cat . dog')
+    inferencer(['a.jpg', 'b.jpg'], texts=('cat', 'dog'))
+    assert asked == [
+        ('a.jpg', ['cat', 'dog']),
+        *(('a.jpg', 'cat . dog'), ('b.jpg', 'cat . dog')),
+        *(('a.jpg', 'cat'), ('b.jpg', 'dog')),
+    ]
+
+
 def test_samples_without_detections() -> None:
     assert DetInferencer.pred2dict(SimpleNamespace(num_predicted_imgs=0), DetDataSample()) == {}

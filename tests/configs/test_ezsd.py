@@ -1,27 +1,12 @@
 """The numbers of EZSD's configs, and that each part that is switched off changes nothing else."""
 
 import pytest
-from config_files import NAMES, read
+from config_files import NAMES, flat, read
 
 DETECTORS = [name for name in NAMES if name.startswith('ezsd/ezsd')]
 DATA = {'ov-coco': 'data/coco', 'lvis-v1': 'data/lvis_v1'}
 HEAD = 'model.roi_head.bbox_head'
 STORE = 'train_dataloader.dataset.pipeline.4.store.path'
-
-
-def flat(node, path: str = '') -> dict:
-    """Every value of a config by its path."""
-    if isinstance(node, dict):
-        pairs = node.items()
-    elif isinstance(node, list | tuple) and any(isinstance(v, dict) for v in node):
-        pairs = enumerate(node)
-    else:
-        return {path: node}
-    return {
-        key: found
-        for name, value in pairs
-        for key, found in flat(value, f'{path}.{name}'.strip('.')).items()
-    }
 
 
 def changes(name: str, parent: str) -> dict:

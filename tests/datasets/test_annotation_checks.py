@@ -20,7 +20,7 @@ from pycocotools.cocoeval import COCOeval
 
 from mmdet_vild.datasets import OpenVocabularyCocoDataset
 from mmdet_vild.datasets.annotation_checks import FARTHEST, CheckedAnnotations
-from mmdet_vild.datasets.annotation_masks import covered
+from mmdet_vild.datasets.annotation_masks import check_runs, run_lengths
 from mmdet_vild.datasets.open_vocabulary_dataset import from_main_process
 
 pytestmark = pytest.mark.onedl
@@ -40,7 +40,7 @@ def content(text_ids: bool = False) -> dict:
     ]
     annotations = [
         dict(id=10 + i, image_id=images[i % 3]['id'], category_id=(1, 2, 5)[i % 3], iscrowd=0,
-             bbox=[0, 0, 3, 3], area=4.5, segmentation=[TRIANGLE])
+             bbox=[0, 0, 3, 3 + i / 100], area=4.5, segmentation=[TRIANGLE])
         for i in range(COUNT)
     ]  # fmt: skip
     categories = [dict(id=i, name=name) for i, name in ((1, 'cat'), (2, 'dog'), (5, 'owl'))]
@@ -150,12 +150,20 @@ def test_fields_that_are_not_there(build, key):
         (['images', 1], 7, 'has the images .*; expected a list of objects'),
         (['images'], 7, 'has the images 7; expected a list of objects'),
         (['annotations', 1], 'text', 'has the annotations .*; expected a list of objects'),
+        (
+            ['annotation'],
+            content()['annotations'],
+            r"lacks the field 'annotations', but has 'annotation'",
+        ),
         (a('image_id', 2), '3', "annotation 12 of .* '3'; expected a number.* 1 of 12 are wrong"),
     ],
 )
 def test_twice_or_nameless(build, path, value, message):
+    data = changed(content(), path, value)
+    if path == ['annotation']:
+        del data['annotations']
     with pytest.raises(ValueError, match=message):
-        build(changed(content(), path, value), metainfo=dict(novel_classes=('owl',)))
+        build(data, metainfo=dict(novel_classes=('owl',)), test_mode=True)
 
 
 LINE = [1, 1, 2, 2]
@@ -221,9 +229,160 @@ def test_files_and_categories(build):
         annotation['iscrowd'] = int(annotation['category_id'] == 2)
     _, (table,), (warning,) = build(data, metainfo=dict(novel_classes=('owl',)))
     assert '1 images have a file that another has' in warning and "2 are '1.jpg'" in warning
-    assert "no annotation: ['parts', 'dog']; list them in novel_classes" in warning
+    assert "no annotation, or crowds alone: ['parts', 'dog']; list them in novel_classes" in warning
     assert '4  crowd, not learned' in table
     assert not build(content(), test_mode=True)[2]
+
+
+@pytest.mark.parametrize(
+    'other', ['./1.jpg', 'sub/../1.jpg', 'http://images.cocodataset.org/1.jpg']
+)
+def test_one_file_in_two_spellings(build, other):
+    _, _, (warning,) = build(changed(content(), ['images', 1, 'file_name'], other))
+    assert '1 images have a file that another has, too: what is' in warning
+    assert f"2 are '1.jpg' or '{other}'" in warning
+
+
+def test_one_object_twice(build):
+    """Image, category and box are the same, and ids are not."""
+    data = content()
+    data['annotations'] += [dict(data['annotations'][i], id=90 + i) for i in (0, 2, 4)]
+    _, _, (warning,) = build(data)
+    line = '- 3 annotations have image, category and box of another annotation, too'
+    assert line in warning and 'the first is annotation 90 of' in warning
+    data['annotations'][-1].update(category_id=1), data['annotations'][-2].update(image_id=1)
+    assert line.replace('3', '1') in build(data)[2][0]
+
+
+@pytest.mark.parametrize('test_mode', [False, True])
+@pytest.mark.parametrize('key', ['iscrowd', 'ignore'])
+def test_most_are_not_learned(build, key, test_mode):
+    """Crowds, or ignored: more than half; a warning says which."""
+    kind = {'iscrowd': 'crowds', 'ignore': 'ignored'}[key]
+    for count in (COUNT // 2, COUNT // 2 + 1, COUNT):
+        data = content()
+        for annotation in data['annotations'][:count]:
+            annotation[key] = 1
+        warnings = build(data, test_mode=test_mode)[2]
+        line = f'- {count} annotations are {kind}: of most of the file nothing is learned'
+        assert any(line in text for text in warnings) == (count > COUNT // 2)
+
+
+@pytest.mark.parametrize('wrong', [10**18, 10**18 + 1000, 10**20, -(10**19)])
+def test_categories_of_long_ids(build, wrong):
+    data = content()
+    data['categories'][0]['id'] = wrong
+    for annotation in data['annotations'][::3]:
+        annotation['category_id'] = wrong
+    if wrong == 10**18:
+        assert used(build(data, test_mode=True)[0]) == COUNT
+        return
+    message = f'category {wrong} of .* has the id {wrong}; expected a whole number of 18 digits'
+    with pytest.raises(ValueError, match=message):
+        build(data)
+    with pytest.raises(ValueError, match='expected a number of 18 digits at most, as the other'):
+        build(changed(content(), a('image_id'), wrong))
+
+
+def test_a_name_twice_where_one_has_no_annotation(build):
+    """As Roboflow's exports begin, where the project is named as its class."""
+    data = content()
+    data['categories'].insert(0, dict(id=0, name='cat', supercategory='none'))
+    for names in (dict(novel_classes=('owl',)), None):
+        options = dict(metainfo=names) if names else {}
+        with pytest.raises(
+            ValueError, match=r"once: \['cat'\]; nothing is .* ids \[0\]: take them"
+        ):
+            build(data, **options)
+    data['annotations'][0]['category_id'] = 0
+    with pytest.raises(ValueError, match=r"more than once: \['cat'\]$"):
+        build(data)
+
+
+def rectangle(x1, y1, x2, y2):
+    return [[x1, y1, x2, y1, x2, y2, x1, y2]]
+
+
+def in_runs(x1, y1, x2, y2):
+    mask = np.zeros((480, 640), np.uint8)
+    mask[y1:y2, x1:x2] = 1
+    encoded = mask_utils.encode(np.asfortranarray(mask))
+    return dict(encoded, counts=encoded['counts'].decode())
+
+
+FORMS = {
+    '[x, y, width, height]': lambda x1, y1, x2, y2: [x1, y1, x2 - x1, y2 - y1],
+    '[x1, y1, x2, y2]': lambda x1, y1, x2, y2: [x1, y1, x2, y2],
+    'x, y is the centre': lambda x1, y1, x2, y2: [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1],
+    '[y, x, height, width]': lambda x1, y1, x2, y2: [y1, x1, y2 - y1, x2 - x1],
+    'other': lambda x1, y1, x2, y2: [x1 / 2, y1 / 2, (x2 - x1) / 2, (y2 - y1) / 2],
+}
+
+
+@pytest.mark.parametrize('mask', [rectangle, in_runs])
+@pytest.mark.parametrize('form', FORMS)
+def test_boxes_that_are_not_around_their_masks(form, mask):
+    """Though all of them are in the image."""
+    rng, data = np.random.default_rng(0), content()
+    for image in data['images']:
+        image.update(width=640, height=480)
+    corners = rng.integers((60, 5), (150, 60), (60, 2))
+    corners = np.c_[corners, corners + rng.integers(40, 90, (60, 2))].tolist()
+    data['annotations'] = [
+        dict(id=i, image_id=1, category_id=1, area=9, bbox=FORMS[form](*box),
+             segmentation=mask(*box))
+        for i, box in enumerate(corners, 1)
+    ]  # fmt: skip
+    doubts = CheckedAnnotations(data, 'F', masks='bitmaps').doubts
+    lines = [line for line in doubts if 'their mask' in line or 'of their box' in line]
+    if form == '[x, y, width, height]':
+        assert not doubts
+    elif form == 'other':
+        assert lines and not any('look like' in line for line in lines)
+    else:
+        assert sum(int(line.split()[0]) for line in lines) > 50
+        of_which = '[x, y, width, height] of which ' if 'centre' in form else ''
+        assert all(f'boxes look like {of_which}{form})' in line for line in lines)
+
+
+@pytest.mark.parametrize('off', [5, 9, 60])
+def test_a_few_boxes_that_are_not(off):
+    """Are of no concern, nor are those that a careless annotator drew."""
+    for count in (6, 7):
+        data = content()
+        for image in data['images']:
+            image.update(width=640, height=480)
+        data['annotations'] = [
+            dict(id=i, image_id=1, category_id=1, area=9, segmentation=rectangle(i, 9, 40 + i, 49),
+                 bbox=[i, 9, 40 + (i <= count) * off, 40])
+            for i in range(1, 61)
+        ]  # fmt: skip
+        doubts = CheckedAnnotations(data, 'F', masks='bitmaps').doubts
+        assert bool(doubts) == (off == 60 and count == 7)
+
+
+@given(
+    st.lists(
+        arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)),
+               elements=st.integers(0, 1)), min_size=1, max_size=4,
+    )
+)  # fmt: skip
+def test_extents_of_runs(masks):
+    """Those of pycocotools' boxes, in both forms."""
+    both, expected = [], []
+    for mask in masks:
+        encoded = mask_utils.encode(np.asfortranarray(mask))
+        x, y, width, height = mask_utils.toBbox(encoded).tolist()
+        expected += [[x, y, x + width, y + height] if mask.any() else [NAN] * 4] * 2
+        flat = mask.ravel(order='F')
+        ends = np.flatnonzero(np.diff(flat, prepend=0)).tolist()
+        counts = np.diff([0, *ends, flat.size]).tolist()
+        size = list(mask.shape)
+        both += [dict(size=size, counts=encoded['counts'].decode()), dict(size=size, counts=counts)]
+    sizes = np.array([mask['size'][::-1] for mask in both])
+    sound, _, extents = check_runs(both, sizes)
+    assert sound.all()
+    np.testing.assert_array_equal(extents, expected)
 
 
 def test_id_0(build):
@@ -262,18 +421,18 @@ def test_run_lengths(masks):
     """Those that pycocotools made, in both of its forms, and none that was cut or changed."""
     texts = [mask_utils.encode(np.asfortranarray(m))['counts'].decode() for m in masks]
     pixels = [mask.size for mask in masks]
-    assert covered(texts).tolist() == pixels
+    assert run_lengths(texts)[2].tolist() == pixels
     broken = [
         changed for text in texts for changed in (f'{text[:-1]}o', f'{text}\ud800', f'{text}Z')
     ]
-    assert not set(covered([*texts, *broken])[len(texts) :].tolist()) & {*pixels}
-    assert covered([*broken, *texts])[len(broken) :].tolist() == pixels
+    assert not set(run_lengths([*texts, *broken])[2][len(texts) :].tolist()) & {*pixels}
+    assert run_lengths([*broken, *texts])[2][len(broken) :].tolist() == pixels
 
 
 def test_long_runs():
     lengths = [0, 70_000_000, 5, 1_000_000, 3, 2_000_000, 12]
     encoded = mask_utils.frPyObjects(dict(size=[1, sum(lengths)], counts=lengths), 1, sum(lengths))
-    assert covered([encoded['counts'].decode()]).tolist() == [sum(lengths)]
+    assert run_lengths([encoded['counts'].decode()])[2].tolist() == [sum(lengths)]
 
 
 @pytest.mark.parametrize(
@@ -302,7 +461,7 @@ def test_masks_that_are_not():
     data = content()
     masks = ([[-3, -2.5, 9, 0, 9, 9]], RUN, {'size': [4, 6], 'counts': 'd04'})
     for annotation, mask in zip(data['annotations'], masks, strict=False):
-        annotation['segmentation'] = mask
+        annotation.update(segmentation=mask, bbox=[0, 0, WIDTH, HEIGHT])
     checked = CheckedAnnotations(data, 'F', masks='bitmaps')
     assert checked.used.all() and not checked.doubts
 

@@ -1,4 +1,5 @@
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -141,6 +142,15 @@ def test_reads_a_store_by_config(tmp_path):
 def test_wrong_parameters(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         CLIPCropEmbedding(Memory([]), **wrong)
+
+
+@pytest.mark.parametrize('kind', ['CLIPCropEmbedding', 'SegmentEmbeddings'])
+@pytest.mark.parametrize('store', ['data/store', Path('s'), None, dict(type='BboxOverlaps2D')])
+def test_a_store_that_is_none(kind, store):
+    with pytest.raises(
+        ValueError, match=f'store of {kind} must be .* such as dict.type=.Embed.* fo'
+    ):
+        TRANSFORMS.build(dict(type=kind, store=store))
 
 
 def test_a_store_that_does_not_say_what_is_annotated():

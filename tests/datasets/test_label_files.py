@@ -138,6 +138,14 @@ def test_what_is_no_picture(tmp_path):
         read_numbers(str(tmp_path / 'missing.png'))
 
 
+def test_a_jpeg_has_other_numbers(tmp_path):
+    """Than were written, so that none is read, though its size may be."""
+    Image.fromarray(blocks([0, 9, 0, 9])).save(tmp_path / 'a.png', 'jpeg')
+    with pytest.raises(ValueError, match='a.png is a JPEG, which changes the numbers of pixels'):
+        read_numbers(str(tmp_path / 'a.png'))
+    assert picture_shape(str(tmp_path / 'a.png')) == (24, 32)
+
+
 def test_shapes(tmp_path):
     write_picture(tmp_path / 'a.jpg', (24, 40))
     assert picture_shape(str(tmp_path / 'a.jpg')) == (24, 40)

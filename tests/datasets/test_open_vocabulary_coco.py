@@ -54,6 +54,10 @@ def test_images_without_any_of_the_classes_can_be_left_out_of_a_test(make, data)
             dict(classes=('unicorn', 'cat')),
             "another order than .*, where number 0 is 'cat', not 'unicorn'; mmdet counts labels",
         ),
+        (
+            dict(classes=('cat', 'unicorn', 'spoon', 'spoon')),
+            r"classes of metainfo .*once: .'spoon'",
+        ),
         (dict(novel_classes=()), 'names no novel_classes among the 4 classes of'),
         (dict(classes=('cat', 'spoon'), novel_classes=('rock',)), r"'s 2 classes: \['rock'\]"),
     ],

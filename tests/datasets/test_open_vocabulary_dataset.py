@@ -139,6 +139,14 @@ def test_novel_classes_that_do_not_fit(make, novel, message):
             dict(metainfo=dict(novel_class=['cat'])),
             r"metainfo .* has \['novel_class'\], which",
         ),
+        *(
+            (
+                dict(metainfo={key: ['cat'], 'novel_classes': ['cat']}),
+                rf"has \['{key}'\], which say nothing here; write \['novel_classes'\]",
+            )
+            for key in ('novel', 'novel_names', 'unseen_classes', 'unseen', 'rare', 'novelNames')
+        ),
+        (dict(metainfo=dict(seen=['cat'])), r"has \['seen'\], .* write \['base_classes'\]"),
         (dict(metainfo=dict(CLASSES=['cat'])), r"metainfo for .* has \['CLASSES'\]"),
         (dict(metainfo=dict(novel_classes=['cat'], base_classes=['spoon'])), 'the base_classes'),
         (
@@ -159,7 +167,7 @@ def test_options_that_say_nothing(make, options, message):
 
 
 def test_base_classes_and_keys_of_ones_own_may_be_named(make):
-    given = {**make().metainfo, 'task_name': 'animals'}
+    given = {**make().metainfo, 'task_name': 'animals', 'database': 1}
     assert make(metainfo=given).metainfo == given
 
 

@@ -56,6 +56,17 @@ def test_files_without_novel_categories(make):
     assert make(data, metainfo=dict(novel_classes=['cat'])).metainfo['novel_classes'] == ('cat',)
 
 
+def test_none_is_novel(make):
+    """Where metainfo says so, whatever the frequencies."""
+    metainfo = dict(novel_classes=())
+    with pytest.raises(ValueError, match='none of the 4 categories of .* is novel'):
+        make(metainfo=metainfo)
+    for options in (dict(drop_novel=False), dict(test_mode=True)):
+        dataset = make(metainfo=metainfo, **options)
+        assert dataset.metainfo['novel_classes'] == ()
+        assert dataset.metainfo['base_classes'] == NAMES
+
+
 def test_other_classes_are_refused(make):
     with pytest.raises(ValueError, match='metainfo names 2 classes'):
         make(metainfo={'classes': ('cat', 'dog')})

@@ -4,13 +4,17 @@ import json
 
 import numpy as np
 import pytest
+from changed import changed
 from label_pictures import blocks, colors_of, write_numbers, write_picture
 from mmdet.datasets import CocoPanopticDataset
 from mmdet.registry import DATASETS
+from mmengine.logging import MMLogger
 
 from mmdet_vild.datasets import CocoPanoptic133Dataset
 
 pytestmark = pytest.mark.onedl
+
+NAN = float('nan')
 
 #: Ids and names as in COCO: of things and stuff, with gaps.
 CATEGORIES = [
@@ -154,9 +158,12 @@ def test_files_of_another_version_are_refused_at_the_start(root):
     ('content', 'message'),
     [
         (dict(annotations=[]), 'panoptic.json has no annotations'),
-        (dict(images=[]), "not in COCO's panoptic format .*KeyError"),
+        (dict(images=[]), "not in COCO's panoptic format .* image_id 9; expected one of the ids"),
         (dict(annotations=3), "not in COCO's panoptic format"),
-        (dict(categories=CATEGORIES[1:]), r"does not have 1 of the 4 classes .*: \['person'\]"),
+        (
+            dict(categories=[CATEGORIES[0] | dict(name='people'), *CATEGORIES[1:]]),
+            r"does not have 1 of the 4 classes .*: \['person'\]",
+        ),
         (dict(annotations=[dict(image_id=9, file_name='9.png')]), 'panoptic format'),
     ],
 )
@@ -164,6 +171,91 @@ def test_refuses(root, content, message):
     change(root, **content)
     with pytest.raises(ValueError, match=message):
         build(root)
+
+
+def a(row, key):
+    return ['annotations', row, key]
+
+
+def a_segment(row, key):
+    return ['annotations', 0, 'segments_info', row, key]
+
+
+@pytest.mark.parametrize(
+    ('path', 'values'),
+    [
+        (a_segment(1, 'iscrowd'), ['0', [0], 2]),
+        (a_segment(1, 'category_id'), ['1', 99, [1], NAN]),
+        (a_segment(1, 'id'), ['300', 2.5, -1, 2**24, 10**30, NAN]),
+        (a(1, 'image_id'), ['25', 4, NAN, [25]]),
+        (a(1, 'file_name'), [7, '', 'a\0b']),
+        (a(1, 'segments_info'), [{}, 'text', [3]]),
+        (['images', 1, 'height'], ['8', 0, NAN]),
+        (['images', 1, 'width'], [[32], -1]),
+        (['images', 1, 'file_name'], [7, '']),
+        (['categories', 1, 'id'], ['17', 17.0, 10**19]),
+        (['categories', 1, 'isthing'], ['0', 2, [0]]),
+        (['categories', 1, 'name'], [7, ['cat']]),
+    ],
+)
+def test_plainly_wrong(root, path, values):
+    """Names the file, the entry and the field; or it is not there."""
+    content, key = json.loads((root / 'panoptic.json').read_text()), path[-1]
+    kind = 'segment 300 of image 9' if 'segments_info' in path[:-1] else path[0][:3]
+    if key == 'id' and path[0] == 'annotations':
+        kind = 'segment .* of image 9'
+    for value in values:
+        change(root, **changed(content, path, value))
+        with pytest.raises(
+            ValueError, match=f'{kind}.* of .*panoptic.json has the {key}.*expected'
+        ):
+            build(root)
+    if key == 'iscrowd':
+        return
+    change(root, **changed(content, path))
+    with pytest.raises(ValueError, match=f"{kind}.* lacks the field '{key}'"):
+        build(root)
+
+
+@pytest.mark.parametrize(
+    ('path', 'value', 'message'),
+    [
+        (['images', 0, 'id'], 9, r'has 2 images of the id 9, \[.*25.jpg.*9.jpg.\]; give each'),
+        (['categories', 1, 'id'], 1, r"has 2 categories of the id 1, \['person', 'cat'\]"),
+        (a(1, 'image_id'), 9, 'has 2 annotations of image 9 of .*; put the segments of both into'),
+        (a_segment(2, 'id'), 300, 'segment 300 of image 9 of .* is there twice; give each'),
+    ],
+)
+def test_twice(root, path, value, message):
+    change(root, **changed(json.loads((root / 'panoptic.json').read_text()), path, value))
+    with pytest.raises(ValueError, match=message):
+        build(root)
+
+
+def test_what_may_be_meant(root, caplog):
+    """Is one warning, beside a table of what becomes of segments."""
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    caplog.handler.setLevel('INFO')
+    options = dict(metainfo=dict(classes=CLASSES, novel_classes=('cat',)))
+    try:
+        build(root, **options)
+        rows = dict(line.strip().split('  ')[::-1] for line in caplog.messages[0].split('\n')[1:])
+        assert {key: int(value) for key, value in rows.items()} == {
+            'images': 2, 'annotations': 2, 'segments': 6, 'dropped: of 1 novel classes': 2,
+            'crowd, not learned': 1, 'used': 3,
+        }  # fmt: skip
+        assert "1 of the 4 classes have no segment, or crowds alone: ['person']" in caplog.text
+        caplog.clear()
+        content = json.loads((root / 'panoptic.json').read_text())
+        change(root, annotations=content['annotations'][:1])
+        assert len(build(root, **options, test_mode=True)) == 1
+        assert '- 1 of 2 images have no annotation and are left out; the first is image 25' in (
+            caplog.text
+        )
+        assert 'have no segment' not in caplog.text
+    finally:
+        logger.removeHandler(caplog.handler)
 
 
 def test_what_is_no_json(root):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from label_pictures import blocks, write_numbers, write_picture
 from mmdet.registry import DATASETS
+from mmengine.logging import MMLogger
 
 from mmdet_vild.datasets import OpenVocabularySegDataset
 
@@ -123,6 +124,16 @@ def test_novel_is_what_another_vocabulary_does_not_have(root):
             dict(metainfo=dict(classes=CLASSES, novel_clases=())),
             r"has \['novel_clases'\]",
         ),
+        (
+            dict(metainfo=dict(classes=CLASSES, unseen=())),
+            r"\['unseen'\], .* write .'novel_classes'",
+        ),
+        (
+            dict(metainfo=dict(classes=CLASSES, novel_classes=['cat'], base_classes=['wall'])),
+            r"the base_classes \['wall'\], but they are all that are not novel: .*'tree'",
+        ),
+        (dict(metainfo=dict(classes=CLASSES, base_classes=['wall'])), "the base_classes .'wall'"),
+        (dict(label_values=()), 'has 4 classes and 0 label_values; it needs one a class'),
         (dict(filter_cfg=dict(filter_empty_gt=True)), r"\['filter_cfg'\] of .* say nothing here"),
         (dict(label_values=[0, 1]), 'has 4 classes and 2 label_values'),
         (dict(label_values='0123'), 'label_values of OpenVocabularySegDataset must be a list of'),
@@ -137,6 +148,90 @@ def test_novel_is_what_another_vocabulary_does_not_have(root):
 def test_refuses(root, options, message):
     with pytest.raises(ValueError, match=message):
         build(root, **options)
+
+
+def test_metainfo_of_another_dataset(root):
+    """Has the base classes, too."""
+    given = build(root, metainfo=dict(classes=CLASSES, novel_classes=['cat'])).metainfo
+    assert build(root, metainfo=given).metainfo == given
+
+
+@pytest.fixture
+def heard(caplog):
+    """Warnings, each as often as it was said."""
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    yield lambda: [r.getMessage() for r in caplog.records if r.levelname == 'WARNING']
+    logger.removeHandler(caplog.handler)
+
+
+def binary(root, *columns, count=40) -> None:
+    """As many label files of two classes; the columns of the first, last and middle ones differ."""
+    for i in range(count):
+        write_picture(root / f'two/{i:03d}.jpg', (24, 32))
+        write_numbers(root / f'masks/{i:03d}.png', blocks(columns[i % len(columns)]))
+
+
+TWO = dict(
+    metainfo=dict(classes=('background', 'cat')),
+    data_prefix=dict(img_path='two', seg_map_path='masks'),
+)
+
+
+@pytest.mark.parametrize(
+    ('columns', 'options', 'share'),
+    [
+        ([[0, 255]], {}, '50%'),
+        ([[0, 0, 0, 255]], {}, '25%'),
+        ([[255]], {}, '100%'),
+        ([[255]], dict(metainfo=dict(classes=CLASSES)), '100%'),
+        ([[0, 255]], dict(label_values=[0, 255], ignored_values=[]), None),
+        ([[0, 1, 255]], {}, None),
+        ([[0, 255], [0, 0, 0, 255], [0, 1]], {}, None),  # a cat in other files than the three
+        ([[0]], {}, None),
+        ([[255, 0]], dict(metainfo=dict(classes=CLASSES)), None),
+        ([[0, 1, 255]], dict(metainfo=dict(TWO['metainfo'], novel_classes=['cat'])), None),
+    ],
+)
+def test_classes_that_are_ignored_by_mistake(root, heard, columns, options, share):
+    """As in masks of 0 and 255: a warning, if none of some files has another class."""
+    binary(root, *columns, count=40)
+    build(root, **(TWO | options))
+    if not share:
+        assert not heard()
+        return
+    (warning,) = heard()
+    names = (options.get('metainfo') or TWO['metainfo'])['classes'][int(share != '100%') :]
+    assert warning.startswith(f'{share} of the pixels of 21 label files of ')
+    assert f'none is of the classes {list(names)}; if what is ignored' in warning
+
+
+def test_pictures_of_other_suffixes(root, heard):
+    write_picture(root / 'img/1.JPEG')
+    write_picture(root / 'img/street/2.jpeg')
+    (root / 'img/notes.txt').write_text('no picture')
+    assert len(build(root)) == 2
+    (warning,) = heard()
+    assert warning.startswith('2 of 4 pictures in ') and 'do not end with .jpg and' in warning
+    assert 'such as 1.JPEG; rename them, or set img_suffix' in warning
+
+
+def test_label_files_beside_pictures(root, heard):
+    for name in ('a', 'street/b'):
+        (root / f'img/{name}.png').write_bytes((root / f'ann/{name}.png').read_bytes())
+    for prefix in (dict(img_path='img', seg_map_path='img'), dict(img_path='', seg_map_path='')):
+        build(root, data_prefix=prefix, **({} if prefix['img_path'] else dict(lazy_init=True)))
+    assert not heard()
+
+
+def test_lists_of_editors(root, heard):
+    """Begin with a mark, and have a picture twice."""
+    (root / 'one.txt').write_text('a\nstreet/b\n', encoding='utf-8-sig')
+    assert len(build(root, ann_file='one.txt')) == 2 and not heard()
+    (root / 'one.txt').write_text('a\nstreet/b\na\n./a\n')
+    assert len(build(root, ann_file='one.txt')) == 4
+    (warning,) = heard()
+    assert warning.startswith('2 of 4 lines of ') and 'img/a.jpg is in 3' in warning
 
 
 def test_refuses_two_lists_of_names(root):

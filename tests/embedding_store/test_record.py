@@ -69,6 +69,14 @@ def test_bytes_of_version_1():
         ('scores', SCORES * np.inf, 'the scores hold NaN'),
         ('embeddings', EMBEDDINGS + np.inf, 'the embeddings hold NaN'),
         ('weights', WEIGHTS + np.inf, 'the weights hold NaN'),
+        (
+            'embeddings',
+            EMBEDDINGS * [[1], [1], [0]],
+            'that of region 2 has the length 0, .* 0; exp',
+        ),
+        ('embeddings', EMBEDDINGS * 1e-9, r'region 0 has the length 1.12e-09, .* stored, 0; exp'),
+        ('embeddings', EMBEDDINGS * 4e-8, r'region 0 has the length 4.47e-08, .* stored, 5.96e-08'),
+        ('embeddings', EMBEDDINGS * 1e6, r'region 0 has the length 1.12e\+06, .* stored, inf; exp'),
         ('weights', -WEIGHTS, r'a weight is -3\.0; expected at least 0'),
     ],
 )

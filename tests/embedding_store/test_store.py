@@ -229,3 +229,9 @@ def test_flipped_bits_anywhere(tmp_path):
             noticed += 1
             assert str(file) in str(error)
     assert 200 < noticed < 400
+
+
+@pytest.mark.parametrize('path', [5, None, ['a', 'b']])
+def test_a_path_that_is_none(path):
+    with pytest.raises(ValueError, match='path of EmbeddingStore must be a text, found'):
+        TASK_UTILS.build(dict(type='EmbeddingStore', path=path))

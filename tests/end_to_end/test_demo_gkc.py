@@ -7,6 +7,7 @@ from pathlib import Path
 
 import demo_gkc
 import pytest
+import torch
 from segment_pipeline import BOUND, RIVAL, SegmentWorld
 from stock_world import SIZES
 from test_demo import SHORT, TEACHER_SIZES
@@ -28,6 +29,7 @@ STEPS = [
     'encode the synonyms words',
     'encode the held-out words',
     'embed the segments',
+    'train gkc-start',
     'train gkc-plain',
     'test gkc-plain by names',
     'test gkc-plain by held-out',
@@ -94,6 +96,15 @@ def test_demo(world: SegmentWorld, capfd: pytest.CaptureFixture) -> None:
         assert (annotated[0] == annotated[1]).all() and (annotated[0] == annotated[2]).all()
         assert 0.7 * pictures * size**2 < annotated[0].sum() <= pictures * size**2
     assert rows[BOUND]['seen designs']['materials'] == 100
+    # All start from one training: a few steps move nothing far, and nothing was drawn anew.
+    key = 'panoptic_head.query_feat.weight'
+    queries = [
+        torch.load(world.checkpoint(method), weights_only=False)['state_dict'][key]
+        for method in ('gkc-start', 'gkc-plain', 'gkc')
+    ]
+    assert queries[0].std() > 0.5
+    for other in queries[1:]:
+        assert 0 < (other - queries[0]).abs().max() < 0.05
 
 
 def test_it_goes_on_where_it_stopped(world: SegmentWorld, capfd: pytest.CaptureFixture) -> None:

@@ -7,6 +7,7 @@ from mmengine.runner.checkpoint import load_checkpoint
 from small_detector import TWICE
 
 pytestmark = pytest.mark.onedl
+NAN = float('nan')
 META = dict(classes=('red circle', 'blue ring', 'red heart'), novel_classes=('red heart',))
 
 
@@ -40,6 +41,14 @@ def test_takes_nothing_of_a_checkpoint(detector, tmp_path):
     load_checkpoint(model, path, strict=True)
     assert model.unused == 0
     assert [name for name, value in model.named_parameters() if value.requires_grad] == ['unused']
+
+
+@pytest.mark.parametrize(
+    'rpn', [None, dict(max_per_image=3), *[dict(max_per_img=v) for v in (0, -1, 'abc', NAN, 1.5)]]
+)
+def test_refuses_a_number_of_regions_that_is_none(detector, rpn):
+    with pytest.raises(ValueError, match='max_per_img of test_cfg.rpn must be .* of 1 or more, f'):
+        build(detector, dict(type='GroundTruthProposer'), test_cfg=dict(rpn=rpn))
 
 
 def test_refuses_what_needs_a_detector(detector):

@@ -1,6 +1,8 @@
 """Regions of a COCO-style results file."""
 
 import json
+import logging
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from mmdet.registry import TASK_UTILS
 from mmdet.structures import DetDataSample
 from mmengine.config import ConfigDict
+from mmengine.logging import MMLogger
 
 from mmdet_vild.extraction import FileProposer
 
@@ -27,6 +30,17 @@ def make(tmp_path):
         return TASK_UTILS.build(dict(type='FileProposer', proposal_file=str(tmp_path / 'p.json')))
 
     return build
+
+
+@pytest.fixture
+def messages():
+    """Warnings and errors that are logged."""
+    found, logger = [], MMLogger.get_current_instance()
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: found.append(record.getMessage())
+    logger.addHandler(handler)
+    yield found
+    logger.removeHandler(handler)
 
 
 def test_the_best_of_each_image(make):
@@ -77,6 +91,16 @@ def test_a_listed_image_may_have_no_regions(make):
         ([row(1, [1, 2, 3, float('nan')])], 'a box or a score is no finite number'),
         ([row(1, [4, 4, 4, 4]), row(1, [20, 8, -10, 5])], r'the box \[20.0, 8.0, .* image 1; exp'),
         ([row(1, [20, 8, 0, 5])], r'the box \[20.0, 8.0, .* image 1; expected a bbox'),
+        ([row(1, [1, 2, 3, 4], True)], "a score is True or False: .*'score': True"),
+        ([row(1, [1, 2, True, 4])], 'a score is True or False'),
+        ([row(True, [1, 2, 3, 4])], 'a score is True or False'),
+        *[
+            (
+                dict(images=[dict(id=1), dict(id=2)], annotations=[row(i, [1, 2, 3, 4])]),
+                f'p.json has regions of 1 images .* do not name, such as image {i!r}; name every',
+            )
+            for i in ('1', 77)
+        ],
         ([], 'p.json has no region for any image'),
         ({'images': [{'id': 1}], 'annotations': []}, 'p.json has no region for any image'),
     ],
@@ -84,6 +108,39 @@ def test_a_listed_image_may_have_no_regions(make):
 def test_what_is_no_such_file(make, content, message):
     with pytest.raises(ValueError, match=message):
         make(content)
+
+
+def corners(n, size=(40, 50)):
+    """Of random boxes, the corners where x, y, width and height should be."""
+    points = np.sort(np.random.default_rng(0).integers(0, size[::-1], (n, 2, 2)), axis=1)
+    points[:, 1] += 1
+    return points.reshape(n, 4).tolist()
+
+
+def test_warns_once_where_most_boxes_leave_their_image(make, messages):
+    proposer = make([row(1 + i % 3, box) for i, box in enumerate(corners(300))])
+    assert not messages
+    for i in (1, 2, 3):
+        proposer.read(IMAGE | dict(img_id=i))
+    (message,) = messages
+    assert re.search(
+        r' of the first 100 boxes of .*p.json leave .* of image 1 of .* \(40, 50\)', message
+    )
+    counted, boxes = int(message.split()[0]), np.array(corners(300))[::3]
+    sums = boxes[:, :2] + boxes[:, 2:]
+    assert counted == (sums > (51, 41)).any(axis=1).sum() > 50
+
+
+def test_warns_of_fractions_alone(make, messages):
+    make([row(1, [0.1, 0.2, 0.5, 0.5]), row(2, [0.1, 0.2, 20, 0.5])])
+    boxes = np.array(corners(300))
+    boxes[:, 2:] -= boxes[:, :2]
+    proposer = make([row(1, box) for box in boxes.tolist()])  # with some rounded beyond the border
+    proposer.read(IMAGE)
+    assert not messages
+    make([row(1, [0.1, 0.2, 0.5, 0.5]), row(2, [0, 0.5, 1, 0.25])])
+    (message,) = messages
+    assert re.match(r'all 2 boxes of .*p.json lie within 0 and 1, such as .* of image 1; ', message)
 
 
 def test_no_file(tmp_path):

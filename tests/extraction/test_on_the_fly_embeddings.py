@@ -47,7 +47,7 @@ def results(tmp_path):
 def make(tmp_path):
     rows = [([2, 3, 10, 20], 0.3), ([30, 0, 15, 40], 0.7)]
     rows = [dict(image_id=1, bbox=box, score=score) for box, score in rows]
-    content = dict(images=[dict(id=2)], annotations=rows)
+    content = dict(images=[dict(id=1), dict(id=2)], annotations=rows)
     (tmp_path / 'proposals.json').write_text(json.dumps(content))
 
     def build(**teacher):
@@ -73,6 +73,14 @@ def test_computes_once(make, results):
     copied = pickle.loads(pickle.dumps(store))
     assert copied._teacher is None and not copied._records
     np.testing.assert_array_equal(copied.read(results).boxes, record.boxes)
+
+
+@pytest.mark.parametrize(('factor', 'message'), [(0, 'the length 0'), (np.nan, 'hold NaN')])
+def test_embeddings_that_no_store_takes(make, results, factor, message, monkeypatch):
+    encode = MeanColourTeacher.encode_crops
+    monkeypatch.setattr(MeanColourTeacher, 'encode_crops', lambda *args: encode(*args) * factor)
+    with pytest.raises(ValueError, match=f'the embeddings of image 1.* {message}'):
+        make().read(results)
 
 
 def test_an_image_of_another_size(make, results):

@@ -58,3 +58,18 @@ def train_set(config: dict) -> dict:
     """The dataset, out of what wraps it."""
     dataset = config['train_dataloader']['dataset']
     return dataset.get('dataset', dataset)
+
+
+def flat(node, path: str = '') -> dict:
+    """Every value of a config by its path."""
+    if isinstance(node, dict):
+        pairs = node.items()
+    elif isinstance(node, list | tuple) and any(isinstance(v, dict) for v in node):
+        pairs = enumerate(node)
+    else:
+        return {path: node}
+    return {
+        key: found
+        for name, value in pairs
+        for key, found in flat(value, f'{path}.{name}'.strip('.')).items()
+    }

@@ -77,14 +77,16 @@ def embedding(tmp_path):
     """Config of CLIPCropEmbedding on a store of a teacher, with records of two images."""
 
     def make(
-        teacher='clip@1', embed_dims=4, images=2, dataset=None, segments=False, **kwargs
+        teacher='clip@1', embed_dims=4, images=2, dataset=None, segments=False, regions=1, **kwargs
     ) -> dict:
-        path = str(tmp_path / f'{teacher}-{embed_dims}-{images}-{segments}')
+        path = str(tmp_path / f'{teacher}-{embed_dims}-{images}-{segments}-{regions}')
         source = dict(teacher=teacher, embed_dims=embed_dims, segments=segments)
         shard = EmbeddingStore.create(path, source, dataset or {})
-        arrays = (np.zeros(shape, np.float32) for shape in ((0, 4), 0, (0, embed_dims)))
-        record = EmbeddingRecord(*arrays)
-        shard.write([(img_id, record, (10, 10)) for img_id in range(images)])
+        for img_id in range(images):
+            n = regions if img_id == 0 else 0
+            shapes = (n, 4), n, (n, embed_dims)
+            record = EmbeddingRecord(*(np.ones(shape, np.float32) for shape in shapes))
+            shard.write([(img_id, record, (10, 10))])
         shard.close()
         return dict(
             type='CLIPCropEmbedding', store=dict(type='EmbeddingStore', path=path), **kwargs
@@ -197,6 +199,14 @@ def test_a_store_must_have_every_image(model, embedding):
     with pytest.raises(MissingRecordError, match='no record of 1 of the 2 images .* image 1; run'):
         train(model, Labels(pipeline=[embedding(images=1)]))
     train(model, Labels(pipeline=[embedding(images=1, allow_missing=True)]))
+
+
+def test_a_store_without_a_region(model, embedding):
+    """Which an extraction refuses when it ends, but leaves there."""
+    for images in (2, 0):
+        transform = embedding(images=images, regions=0, allow_missing=True)
+        with pytest.raises(ValueError, match=f'none of the {images} images in .* has a region'):
+            train(model, Labels(pipeline=[transform]))
 
 
 def test_a_store_of_other_annotations(model, embedding, tmp_path):

@@ -70,6 +70,23 @@ def test_another_one_learns(weights):
     assert not torch.equal(before, backbone.state_dict()['model.bn1.running_mean'])
 
 
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (
+            dict(out_indices='2'),
+            "out_indices of TimmBackbone must be a list of whole .*, found '2'",
+        ),
+        (dict(frozen='blocks'), "frozen of TimmBackbone must be a list of texts, found 'blocks'"),
+        (dict(frozen=''), "frozen of TimmBackbone must be a list of texts, found ''"),
+        (dict(model_name=5), 'model_name of TimmBackbone must be a text, found 5'),
+    ],
+)
+def test_options_of_another_type_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        MODELS.build(dict(type='TimmBackbone', model_name=NAME) | options)
+
+
 def test_an_unknown_model_is_refused():
     with pytest.raises(ValueError, match="timm has no model named 'resnet17'"):
         MODELS.build(dict(type='TimmBackbone', model_name='resnet17'))

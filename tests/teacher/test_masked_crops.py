@@ -37,8 +37,9 @@ def test_pixels_outside_of_a_mask_are_grey(picture):
         assert (crop == image[box[1] : box[3], box[0] : box[2]]).all()
 
 
-def test_embeddings_are_those_of_the_painted_crops(teacher, picture):
+def test_embeddings_are_those_of_the_painted_crops(teacher, picture, monkeypatch):
     """One by one, as the teacher encodes pictures of these pixels."""
+    monkeypatch.setattr(teacher, 'batch_size', 1)  # as if there were many
     found = encode_masks(teacher, *picture)
     for row, crop in zip(found, painted_crops(*picture), strict=True):
         height, width = crop.shape[:2]

@@ -253,6 +253,23 @@ def test_vipseg_refuses(convert, tmp_path):
         convert('vipseg', tmp_path, '--out', tmp_path)
 
 
+def test_videos_that_are_not_there(convert, tmp_path, capsys):
+    """Are left out, which is said last."""
+    vipseg(tmp_path, a=[1], b=[2], c=[1], d=[3])
+    (tmp_path / 'val.txt').write_text('c\nno_video\nd\nnone\n')
+    convert('vipseg', tmp_path, '--out', tmp_path)
+    assert (tmp_path / 'val.frames.txt').read_text() == 'c/00000155\nd/00000155\n'
+    told = [line for line in capsys.readouterr().out.splitlines() if line]
+    assert 'warning: 2 of the 4 videos of val.txt have no mask in panomasks' in told[-1]
+    assert told[-1].endswith('such as no_video') and 'warning' not in told[-2]
+    vspw(tmp_path, {'wall': '1'})
+    (tmp_path / 'val.txt').write_text('b\nno_video\n')
+    convert('vspw', tmp_path)
+    told = capsys.readouterr().out.splitlines()
+    assert len((tmp_path / 'val.frames.txt').read_text().splitlines()) == 2
+    assert 'warning: 1 of the 2 videos of val.txt have no mask in data' in told[-1]
+
+
 def test_vspw(convert, tmp_path):
     vspw(tmp_path, {'others': '0', 'wall': '1', 'handrail_or_fence': '2', 'sky': '3'})
     convert('vspw', tmp_path)

@@ -39,6 +39,18 @@ def test_shows(path, monkeypatch, capsys):
     assert 'shard-00000.sqlite: 10 images' in printed and '11 images, 0.000 GB' in printed
 
 
+def test_says_how_many_images_have_no_region(path, monkeypatch, capsys):
+    """Each once, and not of a record that is not read because another shard has one."""
+    for action in ('show', 'verify'):
+        assert not tool(monkeypatch, action, path)
+        assert 'no region' not in capsys.readouterr().out
+    write(path, ['c', 'd'], shard=1, n=0)
+    write(path, [3, 'd'], shard=2, n=0)
+    for action in ('show', 'verify'):
+        assert not tool(monkeypatch, action, path)
+        assert "2 of 13 images have no region, such as image 'c'; " in capsys.readouterr().out
+
+
 def test_killed_while_it_merges(tmp_path, monkeypatch):
     """What is left is no part of what is merged next, of another store here."""
     write(tmp_path / 'store', range(100), n=60)

@@ -1,10 +1,14 @@
 """tools/web_demo.py without a browser: what a visitor may ask, and what is answered otherwise."""
 
+import contextlib
 import html
 import json
 import os
 import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -28,6 +32,7 @@ import web_demo
 import web_picture
 from gradio import processing_utils
 
+from mmdet_vild.compat import odd_pictures
 from mmdet_vild.vocabulary import TextEmbeddings
 
 
@@ -39,6 +44,7 @@ from mmdet_vild.vocabulary import TextEmbeddings
         ('cat', ['cat']),
         (' Sofa  bed /couch . words.txt / a / b .', ['Sofa bed /couch', 'words.txt / a / b']),
         ('★ cat, dog;owl、kiwi\r\n/etc/passwd,\n', ['cat', 'dog', 'owl', 'kiwi', '/etc/passwd']),
+        ('猫。犬\tcat | dog\n• mug\u2028owl।', ['猫', '犬', 'cat', 'dog', 'mug', 'owl']),
         (' . '.join(f'w{i}' for i in range(100)), [f'w{i}' for i in range(100)]),
     ],
 )
@@ -74,13 +80,23 @@ def uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 #: Near black if it is not scaled by its range.
 DEEP = np.linspace(0, 4095, 2400).reshape(40, 60).astype(np.uint16)
+#: The same with a hot pixel, and with a label that is burned in.
+HOT, LABELLED = DEEP.copy(), DEEP.copy()
+HOT[0, 0] = 60000
+LABELLED[:3, :20] = 65535
+
+
+def of_12_bits(picture: np.ndarray) -> np.ndarray:
+    picture = (picture.clip(max=4095) / 4095 * 255).round().astype(np.uint8)
+    return np.repeat(picture[..., None], 3, axis=2)
 
 
 @pytest.mark.parametrize(
     'picture, expected',
     [
         (NOISE, NOISE),
-        (DEEP, np.repeat((DEEP / 4095 * 255).round().astype(np.uint8)[..., None], 3, axis=2)),
+        (DEEP, of_12_bits(DEEP)),
+        (LABELLED, of_12_bits(LABELLED)),
         (np.zeros((300, 3200, 3), np.uint8), np.zeros((150, 1600, 3))),
         (np.zeros((7100, 7100), np.uint8), '7100 x 7100 pixels; at most 50 million'),
         (np.zeros((4000, 1), np.uint8), '1 x 4000 pixels, which is too thin'),
@@ -96,6 +112,18 @@ def test_pictures(picture: np.ndarray, expected: np.ndarray | str, uploads: Path
             web_demo.read_picture(file)
     else:
         np.testing.assert_array_equal(web_demo.read_picture(file), expected)
+
+
+def test_the_brightest_pixel_is_that_of_mmdetection() -> None:
+    """Both programs have the rule."""
+    dark = np.full((40, 60), 4000, np.uint16)
+    large = np.random.default_rng(0).integers(0, 4096, (800, 3600)).astype(np.uint16)
+    dark[:2] = 50000
+    for picture in (DEEP, HOT, LABELLED, dark, large, np.full((4, 4), 65535, np.uint16)):
+        assert web_picture.brightest(picture) == odd_pictures.brightest(picture)
+    large[0, 0] = 60000
+    assert 4080 < web_picture.brightest(large) < 4096 > odd_pictures.brightest(large)
+    assert web_picture.brightest(HOT) < 4096 and web_picture.brightest(dark) == 50000
 
 
 def test_no_picture(uploads: Path) -> None:
@@ -225,6 +253,78 @@ def test_no_url_is_fetched(server: Server, monkeypatch: pytest.MonkeyPatch) -> N
     assert server.upload(bytes(12_000_000))
     with pytest.raises((urllib.error.URLError, ConnectionError)):
         server.upload(bytes(12_000_000), bytes(12_000_000))
+
+
+@pytest.mark.parametrize('route', ['upload', 'queue/join'])
+def test_a_false_length(
+    route: str, server: Server, uploads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A body in chunks has another length than the header says."""
+    monkeypatch.setattr(web_demo, 'MAX_BODY', 100_000)
+    before = set(uploads.rglob('*'))
+    part = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+    parts = [part + os.urandom(30_000) + b'\r\n' for _ in range(9)] + [b'--x--\r\n']
+    kind = 'multipart/form-data; boundary=x'
+    if route != 'upload':
+        parts, kind = [b'["' + b' ' * 200_000, b'"]'], 'application/json'
+    host, port = server.address.removeprefix('http://').split(':')
+    with socket.create_connection((host, int(port)), timeout=60) as visitor:
+        head = f'POST /gradio_api/{route} HTTP/1.1\r\nHost: here\r\nContent-Type: {kind}\r\n'
+        head += 'Content-Length: 10\r\nTransfer-Encoding: chunked\r\n\r\n'
+        visitor.sendall(head.encode())
+        with contextlib.suppress(ConnectionError):
+            for content in parts:
+                visitor.sendall(b'%x\r\n%s\r\n' % (len(content), content))
+            visitor.sendall(b'0\r\n\r\n')
+        assert visitor.recv(99).startswith(b'HTTP/1.1 413 ')
+    written = [path.stat().st_size for path in set(uploads.rglob('*')) - before if path.is_file()]
+    assert sum(written) < 100_000 and server.get('/config')
+
+
+MAIN = """
+import sys, tempfile, pathlib, threading, time
+import web_demo
+class Detector:
+    names = ('cat',)
+    def __init__(self, *_): pass
+web_demo.WordDetector = Detector
+web_demo.main()
+"""
+
+
+def test_pictures_are_deleted_at_the_end(tmp_path: Path) -> None:
+    """Also when systemd or Docker end the page."""
+    command = [sys.executable, '-c', MAIN, 'config.py', 'checkpoint.pth', '--device', 'cpu']
+    path = os.pathsep.join(sys.path)
+    environment = {**os.environ, 'TMPDIR': str(tmp_path), 'PYTHONPATH': path}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as page:
+        try:
+            line = next(line for line in page.stdout if 'local URL' in line)
+            server = object.__new__(Server)
+            server.address = line.split()[-1]
+            own = Path(server.upload(b'a picture'))
+            assert own.is_relative_to(tmp_path) and own.is_file()
+            page.send_signal(signal.SIGTERM)
+            assert page.wait(60) == 0 and not own.exists() and not own.parents[1].exists()
+        finally:
+            page.kill()
+
+
+@pytest.mark.parametrize('hung_up', [signal.SIG_DFL, signal.SIG_IGN])
+def test_signals_that_end_it(hung_up: signal.Handlers) -> None:
+    """As Ctrl-C does; of a lost terminal not if nohup says so."""
+    expected = {signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: hung_up}
+    former = {number: signal.signal(number, handler) for number, handler in expected.items()}
+    try:
+        web_demo.end_by_signals()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(1)
+        ends = signal.getsignal(signal.SIGHUP) is signal.default_int_handler
+        assert ends == (hung_up is signal.SIG_DFL)
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def test_old_pictures_are_deleted(

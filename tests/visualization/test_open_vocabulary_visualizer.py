@@ -185,6 +185,10 @@ def test_letters_of_another_size(scale: float, monkeypatch: pytest.MonkeyPatch) 
     draw(visualizer, found(), draw_gt=False)
     pixels = np.array(points) * visualizer.dpi / 72
     np.testing.assert_allclose(pixels, [13 * scale] * 2, rtol=1e-3)
+    points.clear()
+    seg_map = PixelData(sem_seg=torch.zeros(1, SIZE, SIZE, dtype=torch.long))
+    draw(visualizer, DetDataSample(pred_sem_seg=seg_map), draw_gt=False)
+    np.testing.assert_allclose(points[0] * visualizer.dpi / 72, 13 * scale, rtol=1e-3)
 
 
 @pytest.fixture
@@ -303,6 +307,10 @@ def test_own_words_and_the_ignored_label_of_a_map():
     visualizer = Recorder(min_size=0)
     draw(visualizer, sample)
     assert visualizer.texts[-2:] == ['★ zebra 66.7%', 'dog 33.3%']
+    # A segmentor knows better than the names tell: a zebra may be a base word's synonym.
+    sample.gt_sem_seg.set_metainfo(dict(novel=torch.tensor([True, False])))
+    draw(visualizer, sample)
+    assert visualizer.texts[-2:] == ['zebra 66.7%', '★ dog 33.3%']
 
 
 def test_a_map_of_more_words_than_fit_says_so():

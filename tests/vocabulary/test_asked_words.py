@@ -19,9 +19,14 @@ from mmdet_vild.vocabulary import parse_words
             'cat .\r\n\n . \nsofa / couch . dog\n. mug.\n',
             [['cat'], ['sofa', 'couch'], ['dog'], ['mug']],
         ),
+        (
+            '猫 。 犬 . cat\tdog\n• mug | bowl ۔\tबिल्ली।',
+            [['猫'], ['犬'], ['cat'], ['dog'], ['mug'], ['bowl'], ['बिल्ली']],
+        ),
         (('猫 / ネコ', 'собака', 'naïve'), [['猫', 'ネコ'], ['собака'], ['naïve']]),
         # A word of a list is no text of several.
         (['a . b', 'St. Bernard', 'cat, dog'], [['a . b'], ['St. Bernard'], ['cat, dog']]),
+        (['猫。犬', 'a | b\tc'], [['猫。犬'], ['a | b c']]),
     ],
 )
 def test_words(text, expected):
@@ -51,6 +56,14 @@ def test_class_names_of_mmdet(name):
         (['cat / \ud800k'], ValueError, r"word 1 of 1 has '\\ud800k' with a control character"),
         ('sofa /  . cat', ValueError, 'word 1 of 2 is empty, or has an empty synonym'),
         ('Tow_truck . cat . tow truck', ValueError, "words 1 and 3 of 3 are the same: 'tow truck'"),
+        ('cat . cat\u200b', ValueError, 'words 1 and 2 of 2 are the same'),
+        ('T-shirt . T\u2011shirt', ValueError, 'words 1 and 2 of 2 are the same'),
+        (
+            'sofa / couch . Couch',
+            ValueError,
+            "words 1 and 2 of 2 are the same: 'Couch'; name each once, and give no two the",
+        ),
+        ('sofa . cat . divan / \uff33ofa', ValueError, 'words 1 and 3 of 3 are the same'),
         (['cat', 3], TypeError, 'a list of texts, found'),
         (3, TypeError, 'found 3'),
     ],
@@ -62,7 +75,19 @@ def test_refused(text, error, message):
 
 @pytest.mark.parametrize(
     'text',
-    ['cat, dog', 'cat,dog', 'cat; dog', 'cat. dog', 'cat .dog', 'cat .. dog', '猫、犬', '猫，犬'],
+    [
+        'cat, dog',
+        'cat,dog',
+        'cat; dog',
+        'cat. dog',
+        'cat .dog',
+        'cat .. dog',
+        '猫、犬',
+        '猫，犬',
+        '猫。犬',
+        'a|b',
+        'कुत्ता।बिल्ली',
+    ],
 )
 def test_one_word_or_several(text):
     """Of a text nobody knows; a list says so."""

@@ -46,6 +46,14 @@ def test_forms(folder: Path) -> None:
     assert boxes == [[0, 0, 30, 20], [0, 2, 12.5, 20], [0, 0, 9, 20]]
 
 
+def test_pictures_of_12_bits(folder: Path) -> None:
+    """Are read as those that are searched."""
+    deep = np.linspace(0, 4095, 600).astype(np.uint16).reshape(20, 30)
+    cv2.imwrite('deep.png', deep)
+    (example,) = read_examples(dict(examples=['deep.png']), 'it')['examples']
+    np.testing.assert_array_equal(example.image[..., 0], deep >> 4)
+
+
 def test_names(folder: Path) -> None:
     """They depend on what is shown, not on where it comes from; a picture counts once."""
     part = dict(image=NOISE, box=[0, 0, 9, 20])

@@ -143,6 +143,22 @@ def test_synonyms_of_ones_own(lvis, word, row, found):
     assert apart(lvis, text) == found
 
 
+@pytest.mark.parametrize(
+    'word',
+    [
+        '\ufeffsofa',
+        'so\u200bfa',
+        '\uff33\uff4f\uff46\uff41',
+        '"sofa"',
+        '\u2018couch\u2019',
+        'sofa!',
+    ],
+)
+def test_typed_otherwise(lvis, word):
+    assert lvis.find(word, [word]) == lvis.find('sofa', ['sofa']) is not None
+    assert apart(lvis, text_of([word])) == ['sofa']
+
+
 def test_a_name_that_is_no_word(lvis):
     """Such as VOC's 'diningtable', of which the synonym is what the teacher reads."""
     assert lvis.find('coffeetable', ['coffee table']) == lvis.find('coffee_table', ['coffee_table'])

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-DEFAULT_KEYS = r'loss|AP[rcf]?$|mAP_50$|ap50$'
+DEFAULT_KEYS = r'loss|AP[rcf]?$|mAP_50$|ap50$|mIoU$|accuracy$'
 COLUMNS = 4
 #: Colours that differ to colour-blind readers too (Okabe and Ito).
 COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')

@@ -52,6 +52,9 @@ def main() -> None:
     if args.novel:
         names, novel = (dataset.metainfo[key] for key in ('classes', 'novel_classes'))
         labels = [names.index(name) for name in novel]
+    known = len(dataset.metainfo['classes'] if labels is None else labels)
+    if max(args.words) > known:
+        parser.error(f'--words {max(args.words)} of {known} categories that may be asked for')
     if args.examples:
         pictures = Pictures(DATASETS.build(cfg.val_dataloader.dataset), args.examples)
     print('| words | competing | objects | AP50 | detections above | right |')
@@ -107,7 +110,11 @@ def detect(
         instances = sample.pred_instances.numpy()
         detections = np.concatenate([instances.bboxes, instances.scores[:, None]], axis=1)
         for row, label in enumerate(asked):
-            boxes = [i['bbox'] for i in info['instances'] if i['bbox_label'] == label]
+            boxes = [
+                each['bbox']
+                for each in info['instances']
+                if each['bbox_label'] == label and not each['ignore_flag']
+            ]
             found.append([detections[instances.labels == row]])
             wanted.append(
                 dict(

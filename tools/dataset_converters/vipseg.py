@@ -62,9 +62,16 @@ def main() -> None:
     novel = [label for label, id_ in enumerate(ids) if id_ in args.novel]
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / 'categories.json').write_text(json.dumps(words, indent=1))
+    warnings = []
     for split in ('train', 'val'):
         base, others, frames = [], [], []
-        for path in track_iter_progress(mask_paths(args.root, split)):
+        paths, missing, count = mask_paths(args.root, split)
+        if missing:
+            warnings.append(
+                f'warning: {len(missing)} of the {count} videos of {split}.txt have no mask in '
+                f'panomasks and are left out, such as {missing[0]}'
+            )
+        for path in track_iter_progress(paths):
             labels = to_labels(np.array(Image.open(path)), ids, path)
             frame = path.relative_to(args.root / 'panomasks').with_suffix('')
             target = args.out / 'semantic' / f'{frame}.png'
@@ -78,19 +85,20 @@ def main() -> None:
         for name, chosen in lists.items():
             (args.out / f'{name}.frames.txt').write_text('\n'.join(chosen) + '\n')
             print(f'\n{name}.frames.txt: {len(chosen)} frames')
+    for warning in warnings:  # last, where they are seen
+        print(f'\n{warning}')
 
 
-def mask_paths(root: Path, split: str) -> list[Path]:
-    """The masks of the videos that a list names."""
+def mask_paths(root: Path, split: str) -> tuple[list[Path], list[str], int]:
+    """The masks of the videos that a list names, videos without any, and how many are named."""
     videos = (root / f'{split}.txt').read_text().split()
-    paths = [
-        path for video in videos for path in sorted((root / 'panomasks' / video).glob('*.png'))
-    ]
+    masks = {video: sorted((root / 'panomasks' / video).glob('*.png')) for video in videos}
+    paths = [path for found in masks.values() for path in found]
     if not paths:
         raise FileNotFoundError(
             f'there is no mask of the videos of {root}/{split}.txt in {root}/panomasks'
         )
-    return paths
+    return paths, [video for video in masks if not masks[video]], len(masks)
 
 
 def to_labels(mask: np.ndarray, ids: list[int], path: Path) -> np.ndarray:

@@ -34,14 +34,22 @@ def main() -> None:
     ]
     (root / 'categories.json').write_text(json.dumps(categories, indent=1))
     for split in ('train', 'val'):
-        lines = []
-        for video in (root / f'{split}.txt').read_text().split():
-            for path in sorted((root / 'data' / video / 'mask').glob('*.png')):
-                lines.append(f'{video}/origin/{path.stem}\t{video}/mask/{path.stem}\n')
+        lines, missing = [], []
+        videos = (root / f'{split}.txt').read_text().split()
+        for video in videos:
+            paths = sorted((root / 'data' / video / 'mask').glob('*.png'))
+            lines += [f'{video}/origin/{p.stem}\t{video}/mask/{p.stem}\n' for p in paths]
+            if not paths:
+                missing.append(video)
         if not lines:
             raise FileNotFoundError(f'there are no frames of {root}/{split}.txt in {root}/data')
         (root / f'{split}.frames.txt').write_text(''.join(lines))
         print(f'{split}.frames.txt: {len(lines)} frames')
+        if missing:
+            print(
+                f'warning: {len(missing)} of the {len(videos)} videos of {split}.txt have no mask '
+                f'in data and are left out, such as {missing[0]}'
+            )
 
 
 if __name__ == '__main__':

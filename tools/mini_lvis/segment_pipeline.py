@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline import HERE, World
@@ -19,6 +20,8 @@ TRAINED = {
     'text-guided distillation': 'gkc-text-guided',
     'GKC: synonyms and text-guided': 'gkc',
 }
+#: What each of them starts from, by ``init_cfg``: ``--resume`` leaves no ``load_from``.
+START = 'gkc-start'
 RIVAL = 'the teacher on every mask of plain'
 BOUND = 'the teacher on true masks'
 #: The words that a test asks by.
@@ -36,7 +39,7 @@ class SegmentWorld(World):
     """
 
     def prepare(self) -> None:
-        """Generate the data, train the teacher, encode the words and embed the segments."""
+        """Generate the data, train the teacher, embed the segments, train what all start from."""
         super().prepare()
         data, python = self.data, sys.executable
         files = [data / 'gkc' / f'{name}.json' for name in WORDS]
@@ -54,6 +57,12 @@ class SegmentWorld(World):
             [data / 'vild' / 'imagenet.pth', '--work-dir', self.work / 'segment-embeddings'],
             [data / 'gkc' / 'segments'],
         )
+        super().train(START)
+
+    def train(self, method: str, name: str | None = None, options: Sequence[str] = ()) -> None:
+        """As :meth:`World.train`, of what :meth:`prepare` has trained."""
+        start = f'model.init_cfg.checkpoint={self.checkpoint(START)}'
+        super().train(method, name, ('model.init_cfg.type=Pretrained', start, *options))
 
     def test(self, method: str, checkpoint: str | None = None, words: str = 'names') -> Path:
         """Test a config on the checkpoint of ``checkpoint`` (default: its own), both test sets.

@@ -21,10 +21,10 @@ from checkpoint_file import write_checkpoint
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.runner import load_checkpoint
 
 import mmdet_vild  # noqa: F401  before any checkpoint is loaded
 from mmdet_vild.models import CLIPTextClassifier, ViLD, vocabulary_state
+from mmdet_vild.safe_loading import load_all_weights
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def main() -> None:
         parser.error(
             f'only a ViLD can do without its teacher; {args.config} is a {type(model).__name__}'
         )
-    checkpoint = load_checkpoint(model, args.checkpoint, map_location='cpu')
+    load_all_weights(model, args.checkpoint)
     if args.texts is None:
         everything, words = model.vocabulary, model.dataset_meta['classes']
     else:
@@ -61,7 +61,7 @@ def main() -> None:
         everything, words = model.add_rivals(text), text.names
 
     set_words(cfg, len(words), everything.embed_dims)
-    state = checkpoint['state_dict']
+    state = model.state_dict()
     baked = vocabulary_state(everything, len(words))
     for name, module in model.named_modules():
         if isinstance(module, CLIPTextClassifier):

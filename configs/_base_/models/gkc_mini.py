@@ -1,5 +1,5 @@
-# GKC small enough to learn on two cores: EfficientNet-Lite0 as mask-rcnn_mini.py has it, one layer
-# of deformable attention, three of the decoder, 24 queries.
+# GKC small enough to learn on two cores: EfficientNet-Lite0, one layer of deformable attention,
+# three of the decoder, 24 queries.
 _base_ = './gkc_r50-clip.py'
 
 num_classes = 235
@@ -19,7 +19,10 @@ model = dict(
         model_name='tf_efficientnet_lite0',
         out_indices=(1, 2, 3, 4),
         frozen=('conv_stem', 'bn1', *[f'blocks.{i}' for i in range(5)]),
-        init_cfg=dict(type='Pretrained', checkpoint=world + 'vild/imagenet.pth'),
+        # As GKC's is CLIP's: the teacher's image tower.
+        init_cfg=dict(
+            type='Pretrained', checkpoint=world + 'vild/teacher.pt', prefix='visual.trunk'
+        ),
     ),
     panoptic_head=dict(
         in_channels=[24, 40, 112, 320],

@@ -5,6 +5,19 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
 kept = dict(lr_mult=1.0, decay_mult=0.0)
+# MMEngine's norm_decay_mult passes over what custom_keys name; these are a ResNet-50's norms.
+backbone_norms = {
+    f'backbone.{name}': dict(lr_mult=0.1, decay_mult=0.0)
+    for name in (
+        'bn',
+        *(
+            f'layer{stage}.{block}.{norm}'
+            for stage, blocks in ((1, 3), (2, 4), (3, 6), (4, 3))
+            for block in range(blocks)
+            for norm in ('bn', 'downsample.1')
+        ),
+    )
+}
 optim_wrapper = dict(
     type='AmpOptimWrapper',
     optimizer=dict(type='AdamW', lr=0.0003, weight_decay=0.05),
@@ -12,6 +25,7 @@ optim_wrapper = dict(
         norm_decay_mult=0.0,
         custom_keys={
             'backbone': dict(lr_mult=0.1),
+            **backbone_norms,
             'query_embed': kept,
             'query_feat': kept,
             'level_embed': kept,

@@ -26,11 +26,19 @@ class OpenVocabularyTTA(DetTTAModel):
         tta_cfg: ``nms`` and ``max_per_img``, of which -1 is no limit; default are those of the
             detector's ``test_cfg.rcnn``.
         **kwargs: ``module``, the detector, and others of :class:`DetTTAModel`.
+
+    Raises:
+        ValueError: The model finds no regions, and there is no ``tta_cfg``.
     """
 
     def __init__(self, tta_cfg: dict | None = None, **kwargs) -> None:
         super().__init__(tta_cfg=tta_cfg, **kwargs)
         if tta_cfg is None:
+            if 'rcnn' not in self.module.test_cfg:
+                raise ValueError(
+                    f'--tta merges the boxes of regions, and {type(self.module).__name__} has no '
+                    'test_cfg.rcnn; leave --tta out'
+                )
             cfg = self.module.test_cfg.rcnn
             nms = dict(type='nms', iou_threshold=cfg.nms.iou_threshold)
             self.tta_cfg = dict(nms=nms, max_per_img=cfg.max_per_img)

@@ -1,30 +1,54 @@
 """The detector of ViLD."""
 
-from typing import Literal
+import math
+from difflib import get_close_matches
+from typing import Annotated, Literal
 
 from mmdet.models.detectors import TwoStageDetector
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from mmdet_vild.options import Count, Fraction, NotNegative, check_settings, checked_options
+from mmdet_vild.options import (
+    Count,
+    Fraction,
+    NotNegative,
+    Range,
+    check_settings,
+    checked_options,
+)
 
 from ..classifiers import CLIPTextClassifier
 from ..float32 import give_float32, in_float32
 from ..roi_heads import ViLDRoIHead
 from .open_vocabulary_mixin import OpenVocabularyMixin
 
-_PROPOSALS = dict(max_per_img=Count, nms=dict(iou_threshold=Fraction))
-_TRAINING = dict(rpn_proposal=_PROPOSALS)
+_BELOW_1 = math.nextafter(1, 0)
+#: No score and no part of a mask is above 1.
+_ScoreThreshold = Annotated[float, Range('of 0 or more and below 1', least=0, most=_BELOW_1)]
+_MaskThreshold = Annotated[float, Range('above 0 and below 1', above=0, most=_BELOW_1)]
+#: mmdet's word for masks of 0 to 255.
+_NoThreshold = Annotated[float, Range('below 0', most=-math.nextafter(0, 1))]
+#: Pixels of the network's input; few images have more.
+_BoxSize = Annotated[float, Range('from 0 to 1000', least=0, most=1000)]
+
+_PROPOSALS = dict(
+    nms_pre=Count | Literal[-1],
+    max_per_img=Count,
+    min_bbox_size=_BoxSize | Literal[-1],
+    nms=dict(iou_threshold=Fraction),
+)
+_TRAINING = dict(rpn=object, rpn_proposal=_PROPOSALS, rcnn=object)
 _TESTING = dict(
     rpn=_PROPOSALS,
     rcnn=dict(
-        score_thr=float,
+        score_thr=_ScoreThreshold,
         nms=dict(iou_threshold=Fraction),
         max_per_img=Count | Literal[-1],
-        mask_thr_binary=float,
+        mask_thr_binary=_MaskThreshold | _NoThreshold,
         with_vocabulary=bool,
         objectness_weight=Fraction | None,
         partial=dict(overlap=Fraction, score_ratio=NotNegative),
+        explain=object,
     ),
 )
 
@@ -42,7 +66,8 @@ class ViLD(OpenVocabularyMixin, TwoStageDetector):
 
     Raises:
         TypeError: The RoI head is not a :class:`ViLDRoIHead`.
-        ValueError: ``test_cfg`` or ``train_cfg`` has a threshold or a number that finds nothing.
+        ValueError: ``test_cfg`` or ``train_cfg`` has a threshold or a number that finds nothing, or
+            a misspelt key.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -52,8 +77,12 @@ class ViLD(OpenVocabularyMixin, TwoStageDetector):
                 f'the roi_head of {type(self).__name__} must be a ViLDRoIHead, found '
                 f'{type(self.roi_head).__name__}'
             )
-        check_settings(self.train_cfg, _TRAINING, 'train_cfg')
-        check_settings(self.test_cfg, _TESTING, 'test_cfg')
+        for settings, known, name in (
+            (self.train_cfg, _TRAINING, 'train_cfg'),
+            (self.test_cfg, _TESTING, 'test_cfg'),
+        ):
+            check_settings(settings, known, name)
+            _check_keys(settings, known, name)
         if self.with_rpn:
             give_float32(self.rpn_head)
 
@@ -77,4 +106,16 @@ class ViLD(OpenVocabularyMixin, TwoStageDetector):
             raise ValueError(
                 'the mask head has a mask for each category of the training, and none for other '
                 'words; words can be asked for where it was trained with class_agnostic=True'
+            )
+
+
+def _check_keys(settings: dict | None, known: dict, name: str) -> None:
+    """Raise a ValueError if a key of a dict, or of those inside, is a known one, misspelt."""
+    for key, value in (settings or {}).items():
+        if key in known:
+            if isinstance(known[key], dict) and key != 'nms':  # mmcv refuses those that it lacks
+                _check_keys(value, known[key], f'{key} of {name}')
+        elif near := get_close_matches(key.lower(), known, 1, 0.7):
+            raise ValueError(
+                f'{name} has the key {key!r}, which says nothing here; write {near[0]!r}'
             )

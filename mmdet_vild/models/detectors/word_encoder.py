@@ -107,7 +107,7 @@ class WordEncoder:
         with_vocabulary: bool = True,
     ) -> Words:
         """As :meth:`encode`, on a device; the vocabulary's other words may compete with these."""
-        known = self.known(vocabulary)
+        known, text = self.known(vocabulary), _asked(text, custom_entities)
         key = (str(device), with_vocabulary, custom_entities, _content(text))
         words = self._questions.get(key)
         if words is None:
@@ -134,14 +134,16 @@ class WordEncoder:
             text: Words, see :func:`parse_words`. Or a file: ``.txt`` or ``.json``, see
                 :func:`load_categories`, beside which the embeddings are stored; ``.npz``, text
                 embeddings with base and novel as they say.
-            custom_entities: As mmdet has it. A text of words needs it to be True.
+            custom_entities: As mmdet has it, a bool. A text of words needs it to be True.
             vocabulary: The detector's own.
             device: Where the detector computes, and the teacher too.
 
         Raises:
             FileNotFoundError: There is no such file.
+            TypeError: The words are none, or custom_entities is no bool.
             ValueError: The words, a picture, the file or the teacher are wrong.
         """
+        text = _asked(text, custom_entities)
         suffix = _suffix(text)
         if suffix == '.npz':
             return _ready(text, vocabulary)
@@ -213,6 +215,16 @@ def _keep(kept: dict, new: dict, most: int) -> None:
         del kept[key]
 
 
+def _asked(text: str | Sequence[str | dict], custom_entities: bool) -> str | Sequence[str | dict]:
+    """The words, or the file of words, without blanks or ends of lines around them."""
+    if not isinstance(custom_entities, bool):
+        raise TypeError(
+            f'custom_entities is True or False, found {custom_entities!r}; True takes words as '
+            'they are'
+        )
+    return text.strip() if isinstance(text, str) else text
+
+
 def _suffix(text: str | Sequence[str]) -> str:
     """Of a file of words; empty for words. Those of a list are never files."""
     suffix = Path(text).suffix.lower() if isinstance(text, str) else ''
@@ -233,7 +245,8 @@ def _content(text: str | Sequence[str]) -> str:
         content = Path(text).read_bytes()
         named = _named(load_categories(text)) if _EXAMPLES in content else ''
         return suffix + hashlib.sha256(content).hexdigest() + named
-    if isinstance(text, str) or all(isinstance(word, str) for word in text):
+    words = [text] if isinstance(text, str) else text
+    if isinstance(words, Sequence) and all(isinstance(word, str) for word in words):
         return repr(text)
     return _named(parse_words(text))
 

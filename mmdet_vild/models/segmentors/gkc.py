@@ -101,7 +101,8 @@ class GKC(OpenVocabularyMixin, Mask2Former):
         for sample, found, asked in zip(batch_data_samples, results, words, strict=True):
             sem_seg = found.pop('sem_results', None)
             if sem_seg is not None:
-                names = self.text_classifier.names if asked is None else asked.names[: asked.count]
-                sem_seg.set_metainfo(dict(label_names=names))
+                own = asked or self.text_classifier.words
+                names, novel = own.names[: own.count], own.novel[: own.count]
+                sem_seg.set_metainfo(dict(label_names=names, novel=novel))
                 sample.pred_sem_seg = sem_seg
         return self.add_pred_to_datasample(batch_data_samples, results)

@@ -70,6 +70,14 @@ def test_all_that_belongs_to_a_detection_stays_with_it(direction, counts) -> Non
         assert torch.equal(mask, box_mask(box))
 
 
+def test_a_segmentor_is_refused() -> None:
+    class Segmentor(Detector):
+        test_cfg = ConfigDict(semantic_on=True)
+
+    with pytest.raises(ValueError, match='--tta merges the boxes of regions, and Segmentor has'):
+        MODELS.build(dict(type='OpenVocabularyTTA', module=Segmentor()))
+
+
 def test_no_limit() -> None:
     """-1, as mmdet has it."""
     views = [view(None, 5, 0), view('horizontal', 4, 1)]

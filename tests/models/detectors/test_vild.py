@@ -124,13 +124,35 @@ def test_more_words_than_colours(vild, detect):
     ('part', 'settings', 'message'),
     [
         *[('rcnn', dict(score_thr=v), 'score_thr of rcnn .* number') for v in (NAN, 'abc', None)],
+        *[
+            ('rcnn', dict(score_thr=v), 'score_thr of rcnn .* below 1, found')
+            for v in (1, 30, -1.0)
+        ],
         *[('rcnn', dict(max_per_img=v), 'max_per_img of rcnn .* 1 or more') for v in (0, -2, 1.5)],
         *[('rcnn', dict(with_vocabulary=v), 'with_vocabulary of rcnn') for v in ('no', 1)],
-        *[('rcnn', dict(mask_thr_binary=v), 'mask_thr_binary of rcnn') for v in (NAN, 'x')],
+        *[
+            ('rcnn', dict(mask_thr_binary=v), 'mask_thr_binary of rcnn')
+            for v in (NAN, 'x', 0, 1, 127)
+        ],
         *[('rcnn', dict(nms=dict(iou_threshold=v)), 'iou_threshold of nms') for v in (NAN, -1)],
         ('rcnn', dict(nms='nms'), "nms of rcnn of .* a dict or None, found 'nms'"),
         *[('rpn', dict(max_per_img=v), 'max_per_img of rpn of test_cfg') for v in (0, -1, 'all')],
+        *[('rpn', dict(nms_pre=v), 'nms_pre of rpn of test_cfg') for v in ('abc', NAN, 0, -5)],
+        *[('rpn', dict(min_bbox_size=v), 'min_bbox_size of rpn') for v in (NAN, 1e9, -5)],
+        (
+            'rcnn',
+            dict(with_vocab=False),
+            "rcnn of test_cfg has .* 'with_vocab', .*; write 'with_voc",
+        ),
+        ('rcnn', dict(max_per_image=1), "the key 'max_per_image', .* write 'max_per_img'"),
+        (
+            'rcnn',
+            dict(partial=dict(overlaps=1)),
+            "partial of rcnn .* 'overlaps', .* write 'overlap'",
+        ),
+        ('rpn', dict(score_thr=0.5, nms_prev=1), "rpn of test_cfg has the key 'nms_prev'"),
         ('rpn_proposal', dict(max_per_img=0), 'max_per_img of rpn_proposal of train_cfg'),
+        ('rpn_proposal', dict(max_per_image=9), 'rpn_proposal of train_cfg has the key'),
     ],
 )
 def test_settings_that_find_nothing(detector_cfg, part, settings, message):
@@ -138,3 +160,13 @@ def test_settings_that_find_nothing(detector_cfg, part, settings, message):
     cfg['train_cfg' if part == 'rpn_proposal' else 'test_cfg'].setdefault(part, {}).update(settings)
     with pytest.raises(ValueError, match=message):
         build(cfg)
+
+
+def test_settings_that_are_allowed(detector_cfg):
+    """Those of mmdet, and keys of one's own."""
+    cfg = detector_cfg()
+    nms = dict(type='nms', iou_threshold=0.5, score_threshold=0.1)
+    rpn = dict(nms_pre=-1, min_bbox_size=-1, max_per_img=9, nms=nms, nms_post=9, own=1)
+    cfg['test_cfg'].update(rpn=rpn, own=2)
+    cfg['test_cfg'].setdefault('rcnn', {}).update(mask_thr_binary=-1, score_thr=0.999, temper=1)
+    assert build(cfg).test_cfg.rcnn.temper == 1

@@ -38,17 +38,17 @@ def ask(words, custom_entities=True, vocabulary=VOCABULARY, teacher='HashTeacher
 
 def test_each_word_has_its_row(calls):
     """The vocabulary's, whatever it is called there; those that it does not have are encoded."""
-    text = ask('mugs . Tow truck . whale . couch / sofa . sofa / divan . red heart . elk / dog')
-    others = [['whale'], ['sofa', 'divan'], ['elk', 'dog']]
+    text = ask('mugs . Tow truck . whale . couch . sofas / divan . red heart . elk / dog')
+    others = [['whale'], ['sofas', 'divan'], ['elk', 'dog']]
     own, new = VOCABULARY.embeddings, encode(others, TEMPLATES).embeddings
     expected = [own[4], own[2], new[0], own[1], new[1], own[3], new[2]]
     np.testing.assert_array_equal(text.embeddings, expected)
-    assert text.names == ('mugs', 'Tow truck', 'whale', 'couch', 'sofa', 'red heart', 'elk')
+    assert text.names == ('mugs', 'Tow truck', 'whale', 'couch', 'sofas', 'red heart', 'elk')
     assert text.novel.tolist() == [True, False, True, False, False, True, False]
     assert text.synonyms[:2] == (('cup', 'mug'), ('tow_truck', 'red heart'))
-    assert text.synonyms[3:5] == (('sofa', 'couch'), ('sofa', 'divan'))
+    assert text.synonyms[3:5] == (('sofa', 'couch'), ('sofas', 'divan'))
     assert text.templates == TEMPLATES and text.teacher == TEACHER
-    assert calls == [['whale', 'sofa', 'elk']]
+    assert calls == [['whale', 'sofas', 'elk']]
 
 
 def test_the_cache_is_bounded(calls, monkeypatch):
@@ -156,6 +156,14 @@ class TestFiles:
         np.testing.assert_array_equal(found.embeddings, expected.embeddings)
         assert len(calls) == 5 and found.templates == ('the {}',)
 
+    def test_blanks_around_the_name(self, file, calls, monkeypatch):
+        monkeypatch.chdir(file.parent)
+        for name in ('words.txt\n', ' words.txt'):
+            assert ask(name, False).names == ('whale', 'sofa', 'dog')
+            asked = WordEncoder(None).words(name, False, VOCABULARY, with_vocabulary=False)
+            assert tuple(asked.names) == ('whale', 'sofa', 'dog')
+        assert len(calls) == 1 and len(list(file.parent.iterdir())) == 2
+
     def test_damaged_and_unwritable(self, file, warnings, monkeypatch):
         expected = ask('whale . sofa / divan . dog').embeddings
         stored = file.with_name(f'words.txt.{TEACHER}.npz')
@@ -226,6 +234,21 @@ def test_refused_words(tmp_path, monkeypatch, text, custom_entities, message):
         ask(text, custom_entities)
 
 
+@pytest.mark.parametrize('words', [5, None, True, float('nan'), {'cat'}, ['cat', 5], b'cat'])
+def test_no_words(words):
+    with pytest.raises(TypeError, match='words are a text such as .*, found '):
+        WordEncoder(None).words(words, True, VOCABULARY)
+
+
+@pytest.mark.parametrize('custom_entities', ['no', 1, None])
+def test_custom_entities_are_a_bool(custom_entities):
+    encoder = WordEncoder(None)
+    encoder.words('dog', True, VOCABULARY)
+    for ask in (encoder.words, encoder.encode):
+        with pytest.raises(TypeError, match=f'is True or False, found {custom_entities!r}; True'):
+            ask('dog', custom_entities, VOCABULARY)
+
+
 def test_refused_teachers():
     with pytest.raises(ValueError, match="names no teacher, and 'whale' is no word .*; ask for"):
         ask('dog . whale', teacher=None)
@@ -288,7 +311,7 @@ def test_words_that_the_teacher_reads_as_the_same(tmp_path):
     own = [dict(name=name, synonyms=[name], frequency=None) for name in ('fish', 'cat')]
     vocabulary = OpenCLIPTeacher('mini-clip', weights).encode_categories(own)
     encoder = WordEncoder(config)
-    for words in (["lady's hat", 'lady\u2019s hat'], ['fish', '\ufb01sh']):
+    for words in (['salt & mill', 'salt &amp; mill'], ['fish', 'fish&nbsp;']):
         one, other = (encoder.encode([word], True, vocabulary).embeddings for word in words)
         np.testing.assert_allclose(one, other, atol=1e-6)
         with pytest.raises(ValueError, match=f'mini-clip reads {words[0]!r} and {words[1]!r} as'):

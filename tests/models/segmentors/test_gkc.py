@@ -77,6 +77,7 @@ def test_new_words_are_encoded_by_the_teacher(path):
                                      'batch_data_samples': batch['data_samples']})  # fmt: skip
     assert HashTeacher.calls == [['zebra']] and WIDTH == 16
     assert sample.pred_sem_seg.label_names == ('zebra', 'word 1')
+    assert sample.pred_sem_seg.novel.tolist() == [True, False]
     assert sample.pred_sem_seg.sem_seg.max() <= 1  # without rivals each pixel is one of these
 
 
