@@ -29,7 +29,5 @@ undecayed = (
     ),
 )
 optim_wrapper = dict(
-    paramwise_cfg=dict(
-        custom_keys={name: dict(lr_mult=0.1, decay_mult=0.0) for name in undecayed}
-    )
+    paramwise_cfg=dict(custom_keys={name: dict(lr_mult=0.1, decay_mult=0.0) for name in undecayed})
 )
