@@ -33,7 +33,8 @@ def test_a_part(script, code, ended, printed, error):
 
 def test_what_was_measured_stays(tmp_path, monkeypatch):
     """Of two parts the second is stopped; in another run no time is left."""
-    monkeypatch.setattr(gpu, 'parts', lambda args: [('first', 50, ['1']), ('second', 50, ['2'])])
+    todo = [('first', 50, ['1']), ('second', 50, ['2']), ('third', 50, ['3'])]
+    monkeypatch.setattr(gpu, 'parts', lambda args: todo)
     done = dict(command='it', ended='well', seconds=1, markdown='| figures |', error='')
 
     def run_part(command, limit):
@@ -42,14 +43,14 @@ def test_what_was_measured_stays(tmp_path, monkeypatch):
         return done
 
     monkeypatch.setattr(gpu, 'run_part', run_part)
-    args = gpu.argparse.Namespace(out=tmp_path, device='cpu', minutes=1.0)
+    args = gpu.argparse.Namespace(out=tmp_path, device='cpu', minutes=1.0, tiny=False)
     with pytest.raises(KeyboardInterrupt):
         gpu.measure(args)
     assert list(json.loads((tmp_path / 'results.json').read_text())['parts']) == ['first']
     assert '| figures |' in (tmp_path / 'report.md').read_text()
     args.minutes = 0.01
     parts = gpu.measure(args)['parts'].values()
-    assert [part['ended'] for part in parts] == ['not begun: no time was left'] * 2
+    assert [part['ended'] for part in parts] == ['not begun: no time was left'] * 3
 
 
 @pytest.mark.parametrize('device', ['cpu', 'cuda'])

@@ -5,7 +5,8 @@
 Runs the parts below in order of worth, each in a process of its own and under a time limit: a part
 that fails or is cut off takes nothing from the others. After each part ``results.json`` and
 ``report.md`` in the folder hold all there is so far; a run that is cut off loses only the part that
-it is in. ``--device cpu --tiny`` runs all of it at sizes that mean nothing, to see that it works.
+it is in. ``--device cpu --tiny`` runs all of it at sizes that mean nothing, two parts at a time, to
+see that it works.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -215,16 +217,23 @@ def measure(args: argparse.Namespace) -> dict:
     args.out.mkdir(parents=True, exist_ok=True)
     results = dict(machine=machine(args.device), parts={})
     end = time.monotonic() + 60 * args.minutes
-    for name, seconds, command in parts(args):
+
+    def run(part: tuple[str, int, list[str]]) -> dict:
+        _, seconds, command = part
         limit = min(seconds * max(args.minutes / 8, 1), end - time.monotonic())
         if limit < 5:
             left = dict(command=' '.join(command), ended='not begun: no time was left', seconds=0)
-            results['parts'][name] = dict(left, markdown='', error='')
-        else:
-            results['parts'][name] = run_part(command, limit)
-        print(f'{name}: {results["parts"][name]["ended"]}', file=sys.stderr, flush=True)
-        write(args.out / 'results.json', json.dumps(results, indent=1))
-        write(args.out / 'report.md', report(results))
+            return dict(left, markdown='', error='')
+        return run_part(command, limit)
+
+    todo = parts(args)
+    # Where sizes mean nothing, two may disturb each other.
+    with ThreadPoolExecutor(2 if args.tiny else 1) as pool:
+        for (name, *_), found in zip(todo, pool.map(run, todo), strict=True):
+            results['parts'][name] = found
+            print(f'{name}: {found["ended"]}', file=sys.stderr, flush=True)
+            write(args.out / 'results.json', json.dumps(results, indent=1))
+            write(args.out / 'report.md', report(results))
     return results
 
 
