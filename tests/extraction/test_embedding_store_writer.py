@@ -1,6 +1,5 @@
 """The metric that writes an embedding store."""
 
-import logging
 import time
 from datetime import timedelta
 
@@ -10,7 +9,7 @@ import torch
 from mmdet.registry import METRICS
 from mmdet.structures import DetDataSample
 from mmengine.evaluator import Evaluator
-from mmengine.logging import MessageHub, MMLogger
+from mmengine.logging import MessageHub
 from mmengine.structures import InstanceData
 from torch import distributed, multiprocessing
 
@@ -47,17 +46,6 @@ def evaluator(tmp_path):
         return evaluator
 
     return make
-
-
-@pytest.fixture
-def messages():
-    """Warnings and errors that are logged."""
-    found, logger = [], MMLogger.get_current_instance()
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: found.append(record.getMessage())
-    logger.addHandler(handler)
-    yield found
-    logger.removeHandler(handler)
 
 
 def test_writes_at_once_and_counts(tmp_path, evaluator):

@@ -1,7 +1,6 @@
 """Regions of a COCO-style results file."""
 
 import json
-import logging
 import re
 from types import SimpleNamespace
 
@@ -10,7 +9,6 @@ import pytest
 from mmdet.registry import TASK_UTILS
 from mmdet.structures import DetDataSample
 from mmengine.config import ConfigDict
-from mmengine.logging import MMLogger
 
 from mmdet_vild.extraction import FileProposer
 
@@ -30,17 +28,6 @@ def make(tmp_path):
         return TASK_UTILS.build(dict(type='FileProposer', proposal_file=str(tmp_path / 'p.json')))
 
     return build
-
-
-@pytest.fixture
-def messages():
-    """Warnings and errors that are logged."""
-    found, logger = [], MMLogger.get_current_instance()
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: found.append(record.getMessage())
-    logger.addHandler(handler)
-    yield found
-    logger.removeHandler(handler)
 
 
 def test_the_best_of_each_image(make):
