@@ -68,7 +68,7 @@ def read_examples(category: Mapping, where: str, folder: str | Path = '') -> dic
             f'{_shown(examples)}'
         )
     read = {example.name: example for example in (_read(e, where, folder) for e in examples)}
-    frequency = category.get('frequency', 'r')
+    frequency = category.get('frequency') or 'r'
     return dict(examples=list(read.values()), synonyms=list(read), frequency=frequency)
 
 

@@ -110,8 +110,13 @@ def diversified(
         source: What to call ``more`` in errors.
 
     Raises:
-        ValueError: ``more`` names a category that is not there.
+        ValueError: ``more`` names a category that is not there, or one consists of pictures.
     """
+    if shown := [category['name'] for category in categories if 'examples' in category]:
+        raise ValueError(
+            f'the categories {shown[:5]} have pictures ("examples"), which have no synonyms; '
+            'diversify the others, and add these to the result'
+        )
     more = {readable_name(name): words for name, words in (more or {}).items()}
     own = [readable_name(plain_name(category['synonyms'][0])) for category in categories]
     raw = [readable_name(category['name']) for category in categories]

@@ -73,11 +73,16 @@ def test_names(folder: Path) -> None:
 
 def test_in_a_file(folder: Path) -> None:
     """Paths begin where the file is."""
-    content = [dict(name='cat'), dict(name='cup', examples=['cup.png'], frequency='c')]
+    content = [
+        dict(name='cat'),
+        dict(name='cup', examples=['cup.png'], frequency='c'),
+        dict(name='mug', examples=['cup.png'], frequency=None),
+    ]
     Path('below/words.json').write_text(json.dumps(content))
-    cat, cup = load_categories('below/words.json')
+    cat, cup, mug = load_categories('below/words.json')
     np.testing.assert_array_equal(cup['examples'][0].image, NOISE[::2])
-    assert cup['frequency'] == 'c' and cat['frequency'] is None and 'examples' not in cat
+    assert [each['frequency'] for each in (cat, cup, mug)] == [None, 'c', 'r']
+    assert 'examples' not in cat
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,9 @@ def test_refuses_files_that_do_not_fit(wordnet, tmp_path):
         read_synonyms(tmp_path / 'none.json')
     with pytest.raises(ValueError, match=r"sets.json has synonyms of 1 categories .*'zebra'"):
         diversified(categories('dog'), more={'zebra': ['x']}, source='sets.json')
+    shown = dict(name='my mug', synonyms=['mug.png'], examples=[object()])
+    with pytest.raises(ValueError, match=r"\['my mug'\] have pictures"):
+        diversified([*categories('dog'), shown])
     with pytest.raises(FileNotFoundError, match='no index.noun of WordNet'):
         WordNet(tmp_path / 'nowhere')
     (wordnet / 'data.noun').write_text('  1 of another release\n' * 99)
