@@ -36,6 +36,7 @@ model = dict(
             layer_cfg=dict(self_attn_cfg=layer, cross_attn_cfg=layer, ffn_cfg=ffn),
             return_intermediate=True,
         ),
+        loss_cls=dict(loss_weight=1.0),
         loss_mask=dict(
             _delete_=True,
             type='FocalLoss',

@@ -54,6 +54,7 @@ PARTS = {
         'auto_scale_lr.base_batch_size': 16,
     },
     'maskformer': {
+        f'{HEAD}.loss_cls.loss_weight': 1,
         f'{HEAD}.pixel_decoder.encoder.num_layers': 6,
         f'{HEAD}.transformer_decoder.num_layers': 6,
         f'{HEAD}.loss_mask.loss_weight': 20,
@@ -88,6 +89,8 @@ def test_numbers(name):
     assert {key: found.get(key) for key in expected} == expected
     steps = {step.type: step for step in config.train_dataloader.dataset.pipeline}
     assert {key: steps[key.split('.')[0]][key.split('.')[1]] for key in crops} == crops
+    tested = {step.type: step for step in config.test_dataloader.dataset.pipeline}
+    assert tested['Resize'].scale == ((1333, 800) if 'lsj' in name else (2048, 512))
     head = config.model.panoptic_head
     kind = next((k for k in LOSSES if f'gkc-{k}' in name), None)
     weights = weights_of(head.get('synonym_loss')), weights_of(head.get('distill_loss'))
