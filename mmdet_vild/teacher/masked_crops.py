@@ -99,8 +99,8 @@ def encode_masks(
         )
     found = [torch.zeros(0, teacher.embed_dims)]
     crops = painted_crops(image, masks, boxes, masked)
-    for start in range(0, len(crops), teacher.batch_size):
-        pixels = segment_pixels(teacher, crops[start : start + teacher.batch_size])
+    for part in teacher.batches(len(crops)):
+        pixels = segment_pixels(teacher, crops[part])
         if token == 'global':
             embeddings = teacher.encode_images(pixels)
         else:

@@ -43,7 +43,8 @@ class OpenCLIPTeacher:
             it the weights are random, which is only good for tests.
         model_config: A JSON model config of open_clip, or a folder of them, to register first.
         device: Where it computes.
-        batch_size: How many crops or texts go through it at once.
+        batch_size: At most how many crops or texts go through it at once; default: 256, and on a
+            CPU, whose caches hold the features of few, 40.
         crop_mode: How a crop becomes a square; see :func:`resize_windows`.
         crop_scales: A region is seen at so many times its size; the embeddings are added.
         min_side: Regions narrower or lower than this many pixels are seen as that wide or high.
@@ -63,7 +64,7 @@ class OpenCLIPTeacher:
         pretrained: str | None = None,
         model_config: str | None = None,
         device: str = 'cpu',
-        batch_size: Count = 256,
+        batch_size: Count | None = None,
         crop_mode: CropMode = 'squash',
         autocast: Literal['float16', 'bfloat16', None] = None,
         crop_scales: Sequence[float] = CROP_SCALES,
@@ -156,7 +157,7 @@ class OpenCLIPTeacher:
             ValueError: A text, which the message names, has more tokens than the teacher reads.
         """
         texts, names, encoded = list(texts), names or [repr(text) for text in texts], []
-        for part in self._batches(len(texts)):
+        for part in self.batches(len(texts)):
             tokens = self._tokenize(texts[part], names[part]).to(self.device)
             with self._precision():
                 encoded.append(self.model.encode_text(tokens).float().cpu())
@@ -183,7 +184,7 @@ class OpenCLIPTeacher:
         given = [synonym for category in categories for synonym in category['synonyms']]
         synonyms = [synonym for synonym in given if not is_picture(synonym)]
         # Some at a time: all prompts of 20,000 words would take gigabytes.
-        parts = (synonyms[part] for part in self._batches(len(synonyms)))
+        parts = (synonyms[part] for part in self.batches(len(synonyms)))
         of_words = (row for part in parts for row in self._encode_synonyms(part, templates))
         pictures = [each for category in categories for each in category.get('examples', ())]
         seen = [e.image for e in pictures], [e.box[None] for e in pictures]
@@ -210,8 +211,11 @@ class OpenCLIPTeacher:
         embeddings = self.encode_texts(prompts, names).view(-1, len(templates), self.embed_dims)
         return normalize(embeddings.mean(1), dim=1)
 
-    def _batches(self, count: int) -> Iterator[slice]:
-        return (slice(i, i + self.batch_size) for i in range(0, count, self.batch_size))
+    def batches(self, count: int) -> Iterator[slice]:
+        """What of so many goes through it at once: parts of about the same size."""
+        most = self.batch_size or (40 if self.device.type == 'cpu' else 256)
+        parts = -(-count // most)
+        return (slice(i * count // parts, (i + 1) * count // parts) for i in range(parts))
 
     def check_distinct(self, categories: Sequence[dict]) -> None:
         """Raise a ValueError if all synonyms of two categories are the same tokens.
@@ -324,13 +328,13 @@ class OpenCLIPTeacher:
         return torch.autocast(self.device.type, dtype, enabled=bool(dtype))
 
     def _encode(self, images: Sequence[np.ndarray], windows: Sequence[Tensor]) -> Tensor:
-        """The embeddings (n, D) of all windows of some images, ``batch_size`` at a time."""
+        """The embeddings (n, D) of all windows of some images, by :meth:`batches`."""
         pixels = self._upload(images)
         owners = torch.cat([torch.full((len(w),), i) for i, w in enumerate(windows)])
         windows = torch.cat(list(windows))
         self.encoded += len(windows)
         encoded = [torch.zeros(0, self.embed_dims, device=self.device)]
-        for part in self._batches(len(windows)):
+        for part in self.batches(len(windows)):
             encoded.append(self.encode_images(self._crops(pixels, owners[part], windows[part])))
         return torch.cat(encoded)
 

@@ -94,7 +94,7 @@ def test_proposers_of_one_kind_and_of_weights(detector):
         (dict(proposers=[dict(type='RPNProposer')], proposal_file='p'), "proposal_file='p' and"),
         (dict(test_cfg=dict(rpn=dict(max_per_img=0))), 'max_per_img .* of 1 or more, found 0'),
         (dict(test_cfg=dict(rpn=dict(max_per_img='9'))), "max_per_img .* number .*, found '9'"),
-        (dict(teacher=dict(batch_size=0)), 'batch_size .* a whole number of 1 or more, found 0'),
+        (dict(teacher=dict(batch_size=0)), 'batch_size .* a whole number of 1 or more.*, found 0'),
     ],
 )
 def test_refused_at_build(detector, changes, message):

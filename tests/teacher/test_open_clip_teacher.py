@@ -1,5 +1,7 @@
 """The teacher against open_clip and PIL used by hand."""
 
+import math
+
 import numpy as np
 import open_clip
 import pytest
@@ -57,6 +59,21 @@ def test_crops_agree_with_pil_and_open_clip(teacher):
         cosine = torch.nn.functional.cosine_similarity(total[0], embedding, dim=0)
         assert cosine > 0.999
         assert embedding.norm().item() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ('size', 'device', 'most'), [(7, 'cpu', 7), (None, 'cpu', 40), (None, 'cuda', 256)]
+)
+@pytest.mark.parametrize('count', [0, 1, 7, 8, 40, 41, 72, 600])
+def test_batches(teacher, monkeypatch, size, device, most, count):
+    """Each in its turn, as few as can be, and none much smaller than another."""
+    monkeypatch.setattr(teacher, 'batch_size', size)
+    monkeypatch.setattr(teacher, 'device', torch.device(device))
+    parts = [list(range(count))[part] for part in teacher.batches(count)]
+    assert sum(parts, []) == list(range(count))
+    assert len(parts) == math.ceil(count / most)
+    sizes = list(map(len, parts)) or [0]
+    assert max(sizes) - min(sizes) <= 1 and max(sizes) <= most
 
 
 @pytest.mark.parametrize('mode', ['squash', 'centre_crop'])
