@@ -15,7 +15,7 @@ from pathlib import Path
 
 import authors_network
 import cv2
-import gpu
+import does_it_run
 import numpy as np
 import pytest
 import torch
@@ -146,13 +146,13 @@ def check_benchmarks(run: Run, folder: Path) -> None:
     parts = json.loads((folder / 'gpu_out/results.json').read_text())['parts']
     assert {name: part['ended'] for name, part in parts.items()} == dict.fromkeys(
         (
-            *('does it run', 'teacher', 'extraction', 'training step', 'compiled'),
+            *('does it run', 'teacher', 'extraction', 'anchors', 'training step', 'compiled'),
             *('post-processing', 'inference', 'profile'),
         ),
         'well',
     )
     report = (folder / 'gpu_out/report.md').read_text()
-    assert report.count('| ok |\n') == 2 * len(gpu.SYSTEMS)
+    assert report.count('| ok |\n') == 2 * len(does_it_run.SYSTEMS)
     assert 'a batch ahead' in report and 'compiled by eager' in report
     assert re.search(r'ways: (0\.999|1\.)\d+ on average, (0\.99|1\.)\d+ at worst', report)
     assert 'aten::convolution' in parts['profile']['markdown']

@@ -2,10 +2,14 @@
 
 import json
 
+import does_it_run
+import extraction
 import gpu
 import inference
 import pytest
+import timing
 import train_step
+from does_it_run import TESTED, TRAINED
 
 
 @pytest.fixture
@@ -59,11 +63,89 @@ def test_command_lines_are_those_of_the_benchmarks(device, tiny):
     seen = set()
     for _, _, (script, *options) in gpu.parts(gpu.argparse.Namespace(device=device, tiny=tiny)):
         assert (gpu.HERE / script).is_file() and options[options.index('--device') + 1] == device
-        parse = {'train_step.py': train_step.parse_args, 'inference.py': inference.parse_args}
-        if script in parse:
+        parse = {
+            'train_step.py': train_step.parse_args,
+            'inference.py': inference.parse_args,
+            'extraction.py': extraction.parse_args,
+        }
+        if script in parse and (device == 'cpu' or script != 'extraction.py'):
             parse[script](options)
         seen.add(script)
-    assert seen == {'gpu.py', 'teacher.py', 'extraction.py', 'postprocess.py', *parse}
+    others = ('does_it_run.py', 'profiles.py', 'teacher.py', 'postprocess.py')
+    assert seen == {*others, *parse}
+
+
+def test_rounds_end_in_time(monkeypatch):
+    """But for those before the first figures."""
+    assert list(timing.rounds(3, 2)) == [-2, -1, 0, 1, 2]
+    now = iter(range(100))
+    monkeypatch.setattr(timing.time, 'time', lambda: next(now))
+    monkeypatch.setenv(timing.END, '0')
+    assert list(timing.rounds(3, 2)) == [-2, -1, 0] and list(timing.rounds(3)) == [0]
+    now = iter(range(100))  # a round takes 1, and there is a second between two
+    monkeypatch.setenv(timing.END, '7')
+    assert list(timing.rounds(9)) == [0, 1, 2, 3]
+
+
+def test_a_driver_that_is_not_told(monkeypatch):
+    """Nothing is lost without nvidia-smi."""
+    monkeypatch.setattr(train_step, 'machine', lambda device: 'a GPU')
+    monkeypatch.setenv('PATH', '')
+    found = gpu.machine('cuda')
+    assert found['machine'] == 'a GPU' and 'nvidia-smi' in found['driver']
+
+
+@pytest.mark.parametrize(
+    ('found', 'expected', 'said'),
+    [
+        ((1.04, 3, 0.5), (1.0, 4, 0.5), 'ok'),
+        ((1.06, 3, 0.5), (1.0, 4, 0.5), 'DIFFERS'),
+        ((1.0, 3, 0.57), (1.0, 4, 0.5), 'ok'),
+        ((1.0, 3, 0.58), (1.0, 4, 0.5), 'DIFFERS'),
+        ((1.0, 0, 0.5), (1.0, 4, 0.5), 'DIFFERS'),
+        ((float('nan'), 3, 0.5), (1.0, 4, 0.5), 'DIFFERS'),
+        ((0.0, 3, float('nan')), (0.0, 4, 0.5), 'DIFFERS'),
+    ],
+)
+def test_what_differs_is_said(found, expected, said):
+    assert does_it_run.verdict(found, expected, 0.05) == said
+
+
+def test_a_system_that_fails(monkeypatch, capsys, tmp_path):
+    """Takes nothing from the next, but for an error after which the device does nothing more."""
+    monkeypatch.setattr(does_it_run, 'mini_batch', lambda args, folder: {})
+    systems = (('a/b_c.py', TESTED), ('a/d_c.py', TRAINED), ('a/e_c.py', TESTED))
+    monkeypatch.setattr(does_it_run, 'SYSTEMS', systems)
+    models = {'a/b_c.py': None, 'a/d_c.py': 'd', 'a/e_c.py': 'e'}
+
+    def mini(config, folder):
+        if models[config] is None:
+            raise ImportError('no timm')
+        return models[config]
+
+    error = RuntimeError('it is | lost')
+
+    def step(model, batch, what, device, dtype):
+        if (model, device, dtype) == ('d', 'cuda', 'float16'):
+            raise error
+        return [2.0 if what == TRAINED else 0.0, 3, 0.25]
+
+    monkeypatch.setattr(does_it_run, 'mini', mini)
+    monkeypatch.setattr(does_it_run, 'step', step)
+    args = does_it_run.argparse.Namespace(device='cuda', tiny=False, begin=0)
+    assert does_it_run.does_it_run(args, str(tmp_path)) is None
+    rows = [line.strip('| ').split(' | ') for line in capsys.readouterr().out.splitlines()]
+    said = {(row[0], row[1]): row[-1] for row in rows}
+    expected = dict.fromkeys([(f'a/{n}', d) for n in 'bde' for d in does_it_run.CLOSE], 'ok')
+    expected |= {('a/b', d): 'FAILED: ImportError: no timm' for d in does_it_run.CLOSE}
+    expected['a/d', 'float16'] = 'FAILED: RuntimeError: it is / lost'
+    assert said == expected
+    assert rows[3][2:-1] == ['2', '2', '3', '3', '0.25', '0.25']
+    error = RuntimeError('CUDA error: device-side assert triggered')
+    assert does_it_run.does_it_run(args, str(tmp_path)) == 2
+    args.begin = 2
+    assert does_it_run.does_it_run(args, str(tmp_path)) is None
+    assert capsys.readouterr().out.splitlines()[-3].startswith('| a/e | float32')
 
 
 def test_needs_a_gpu_or_to_be_told_otherwise(monkeypatch, capsys):

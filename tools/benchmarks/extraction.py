@@ -1,12 +1,15 @@
 """Crops a second of a whole extraction: decoding, proposals, teacher and the store's writes.
 
     python tools/benchmarks/extraction.py --device cuda --workers 16 --autocast float16
+    python tools/benchmarks/extraction.py --device cuda --workers 16 --autocast float16 \\
+        --proposer anchors --images 12 --batch-size 2
 
 MMEngine's runner tests a ``RegionEmbeddingExtractor`` with random weights on random JPEG pictures,
 as MMDetection's test tool would: images come from loader processes, the RPN proposes, the teacher
 embeds, the store is written. Once as an extraction is, where a batch is written and the next one
-proposed while the teacher works, and once batch by batch. Wall-clock time, from the end of the
-first batches to that of the store. Prints Markdown.
+proposed while the teacher works, and once batch by batch. With ``--proposer anchors`` it is EZSD's,
+in which the teacher proposes. Wall-clock time, from the end of the first batches to that of the
+store; of crops, those that the teacher saw in it. Prints Markdown.
 """
 
 import argparse
@@ -25,13 +28,16 @@ from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from teacher import make_images
+from timing import synchronize
 from train_step import machine, random_text
 
 import mmdet_vild
-from mmdet_vild.embedding_store import EmbeddingStore
-from mmdet_vild.teacher import CROP_SCALES
+from mmdet_vild.teacher import OpenCLIPTeacher
 
-CONFIG = 'vild/region-embeddings_r50_fpn_ov-coco.py'
+CONFIGS = {
+    'rpn': 'vild/region-embeddings_r50_fpn_ov-coco.py',
+    'anchors': 'ezsd/region-embeddings_clip-anchors_ov-coco.py',
+}
 #: Batches that do not count.
 WARM_UP = 2
 NAMES = ('cat', 'dog', 'zebra')
@@ -42,22 +48,26 @@ class Clock(Hook):
 
     priority = 'VERY_LOW'
 
-    def __init__(self, ahead: bool) -> None:
-        self.ahead = ahead
+    def __init__(self, ahead: bool, device: str) -> None:
+        self.ahead, self.device = ahead, device
         self.begun = self.ended = 0.0
+        self.encoded = 0
 
     def before_test(self, runner: Runner) -> None:
         """After ``EmbeddingStoreHook``, which switches it on."""
         runner.model.ahead = self.ahead
 
     def after_test_iter(self, runner: Runner, batch_idx: int, *args, **kwargs) -> None:
-        """The first batches are done."""
+        """The first batches are done, on the device, too."""
         if batch_idx == WARM_UP - 1:
+            synchronize(self.device)
             self.begun = time.perf_counter()
+            self.encoded = runner.model.teacher.encoded
 
     def after_test_epoch(self, runner: Runner, *args, **kwargs) -> None:
         """The store is complete."""
         self.ended = time.perf_counter()
+        self.encoded = runner.model.teacher.encoded - self.encoded
 
 
 def make_data(args: argparse.Namespace, folder: Path) -> None:
@@ -72,21 +82,36 @@ def make_data(args: argparse.Namespace, folder: Path) -> None:
     categories = [dict(id=i, name=name) for i, name in enumerate(NAMES)]
     content = dict(images=images, annotations=[], categories=categories)
     (folder / 'train.json').write_text(json.dumps(content))
-    random_text(str(folder / 'text.npz'), len(NAMES))
+    words = str(folder / 'text.npz')
+    if args.proposer == 'rpn':
+        random_text(words, len(NAMES))
+        return
+    # Its words must be those of the teacher.
+    teacher = OpenCLIPTeacher(args.model, args.pretrained)
+    if args.pretrained is None:
+        args.pretrained = str(folder / 'teacher.pt')
+        torch.save(teacher.model.state_dict(), args.pretrained)
+    random_text(words, len(NAMES), teacher.embed_dims, teacher.identity, novel=1)
 
 
 def config_of(args: argparse.Namespace, folder: Path, name: str) -> Config:
     """An extraction from the pictures in a folder to a store of this name in it."""
-    config = Config.fromfile(mmdet_vild.config_path(CONFIG))
+    config = Config.fromfile(mmdet_vild.config_path(CONFIGS[args.proposer]))
     config.work_dir = str(folder / 'work_dirs')
     config.log_level = 'ERROR'
     config.custom_hooks = [dict(type='EmbeddingStoreHook')]
     model = config.model
-    model.backbone.init_cfg = None
-    model.test_cfg.rpn.max_per_img = args.regions
-    model.roi_head.bbox_head.num_classes = model.roi_head.mask_head.num_classes = len(NAMES)
-    words = model.roi_head.bbox_head.cls_predictor_cfg
-    words.text_embeddings, words.novel_categories = str(folder / 'text.npz'), None
+    if args.proposer == 'rpn':
+        model.backbone.init_cfg = None
+        model.test_cfg.rpn.max_per_img = args.regions
+        model.roi_head.bbox_head.num_classes = model.roi_head.mask_head.num_classes = len(NAMES)
+        words = model.roi_head.bbox_head.cls_predictor_cfg
+        words.novel_categories = None
+    else:
+        words = model.proposers[-1]
+        # Random weights call all regions alike, which dropping those of base ones may not spare.
+        words.update(num_kept=args.regions, drop_base=False)
+    words.text_embeddings = str(folder / 'text.npz')
     model.teacher.update(
         model_name=args.model,
         pretrained=args.pretrained,
@@ -114,19 +139,16 @@ def config_of(args: argparse.Namespace, folder: Path, name: str) -> Config:
 
 
 def extract(args: argparse.Namespace, folder: Path, ahead: bool) -> tuple[float, int]:
-    """Seconds, and the crops that were embedded in them."""
-    name, clock = f'store_{ahead}', Clock(ahead)
-    runner = Runner.from_cfg(config_of(args, folder, name))
+    """Seconds, and the crops that the teacher saw in them."""
+    clock = Clock(ahead, args.device)
+    runner = Runner.from_cfg(config_of(args, folder, f'store_{ahead}'))
     runner.register_hook(clock)
     runner.test()
-    store, first = EmbeddingStore(folder / name), WARM_UP * args.batch_size
-    shape = args.height, args.width
-    records = (store.read(dict(img_id=i, ori_shape=shape)) for i in range(first, args.images))
-    return clock.ended - clock.begun, len(CROP_SCALES) * sum(map(len, records))
+    return clock.ended - clock.begun, clock.encoded
 
 
-def main(argv: list[str] | None = None) -> None:
-    """The command line."""
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -134,6 +156,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--pretrained', help='default: random weights, which cost the same time')
     parser.add_argument('--device', default=get_device(), help="MMEngine's own choice")
     parser.add_argument('--autocast', choices=['float16', 'bfloat16'])
+    parser.add_argument('--proposer', choices=CONFIGS, default='rpn')
     parser.add_argument('--crops', type=int, default=1024, help='a batch of the teacher')
     parser.add_argument('--images', type=int, default=96)
     parser.add_argument('--batch-size', type=int, default=8, help='images a batch')
@@ -150,23 +173,31 @@ def main(argv: list[str] | None = None) -> None:
         )
     if args.images <= WARM_UP * args.batch_size or min(args.batch_size, args.regions) < 1:
         parser.error(f'--images must be more than {WARM_UP} batches, and sizes positive')
+    return args
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure and print."""
+    args = parse_args(argv)
     register_all_modules()
-    rows = ['| | crops/s | images/s |', '|---|---:|---:|']
+    network = f'the RPN of a ResNet-50; at most {args.regions} regions an image'
+    if args.proposer == 'anchors':
+        network = f'the anchors in which the teacher looks for {args.regions} regions an image'
+    print(f'Machine: {machine(args.device)}')
+    print(
+        f'Setting: {args.model}, autocast {args.autocast}, {args.crops} crops a batch; JPEG images '
+        f'of {args.width} x {args.height} from {args.workers} loader processes, '
+        f'{args.batch_size} a batch, resized to {args.scale[0]} x {args.scale[1]} for {network}; '
+        'wall-clock time\n'
+    )
+    print('| | crops/s | images/s |\n|---|---:|---:|', flush=True)
     with tempfile.TemporaryDirectory() as folder:
         make_data(args, Path(folder))
         for ahead, said in ((True, 'a batch ahead'), (False, 'batch by batch')):
             with redirect_stdout(sys.stderr):  # pycocotools prints
                 seconds, crops = extract(args, Path(folder), ahead)
             images = (args.images - WARM_UP * args.batch_size) / seconds
-            rows.append(f'| {said} | {crops / seconds:.0f} | {images:.1f} |')
-    print(f'Machine: {machine(args.device)}')
-    print(
-        f'Setting: {args.model}, autocast {args.autocast}, {args.crops} crops a batch; JPEG images '
-        f'of {args.width} x {args.height} from {args.workers} loader processes, '
-        f'{args.batch_size} a batch, resized to {args.scale[0]} x {args.scale[1]} for the RPN of a '
-        f'ResNet-50; at most {args.regions} regions an image; wall-clock time\n'
-    )
-    print('\n'.join(rows))
+            print(f'| {said} | {crops / seconds:.0f} | {images:.1f} |', flush=True)
     if not torch.cuda.is_available():
         print('\nOn a CPU nothing is computed ahead: the two are the same.')
 

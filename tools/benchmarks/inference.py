@@ -18,8 +18,6 @@ import math
 import os
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -28,10 +26,10 @@ from mmdet.structures import DetDataSample
 from mmdet.utils import register_all_modules
 from mmengine.config import ConfigDict
 from mmengine.logging import MMLogger
+from timing import rounds, timed
 from torch import nn
 from torch.nn.functional import pad
-from tqdm import tqdm
-from train_step import EMBED_DIMS, MODELS_OF, config_of, machine, random_text, synchronize
+from train_step import EMBED_DIMS, MODELS_OF, config_of, machine, random_text
 
 from mmdet_vild.models import CLIPTextClassifier, lazy_detections
 
@@ -99,17 +97,7 @@ def decide(model: nn.Module, batch: dict) -> None:
     classifier.bias[-1] = behind.mean() + math.log(0.95 / 0.05)
 
 
-def timed(run: Callable[[], object], device: str) -> tuple[float, object]:
-    """Seconds of a call, of CPU time where the CPU computes, and what it returned."""
-    clock = time.perf_counter if device.startswith('cuda') else time.process_time
-    synchronize(device)
-    start = clock()
-    with torch.no_grad():
-        result = run()
-    synchronize(device)
-    return clock() - start, result
-
-
+@torch.no_grad()
 def measure_images(args: argparse.Namespace, folder: str) -> str:
     """The table of whole images."""
     batch, text = random_image(args), random_text(os.path.join(folder, 'text.npz'))
@@ -118,10 +106,10 @@ def measure_images(args: argparse.Namespace, folder: str) -> str:
         decide(model, batch)
     seconds = {name: [] for name in models}
     found = {}
-    for round_ in tqdm(range(args.warm_up + args.rounds), desc='images'):
+    for round_ in rounds(args.rounds, args.warm_up, 'images'):
         for name, model in models.items():
             taken, found[name] = timed(partial(model.test_step, batch), args.device)
-            if round_ >= args.warm_up:
+            if round_ >= 0:
                 seconds[name].append(taken)
     rows = ['| model | image (ms) | ratio | range | detections |', '|---|---:|---:|---|---:|']
     for name, values in seconds.items():
@@ -142,7 +130,7 @@ def measure_words(args: argparse.Namespace, folder: str) -> str:
     boxes = torch.cat([start, start + 20 + torch.rand(ROIS, 2) * 300], dim=1).to(args.device)
     test_cfg = ConfigDict(score_thr=0.0, nms=dict(type='nms', iou_threshold=0.5), max_per_img=300)
     rows = ['| words | comparing (ms) | detections (ms) |', '|---:|---:|---:|']
-    for count in tqdm(args.vocabularies, desc='vocabularies'):
+    for count in args.vocabularies:
         text = random_text(os.path.join(folder, f'{count}.npz'), count)
         classifier = CLIPTextClassifier(1024, count + 1, text)
         classifier.init_weights()
@@ -154,7 +142,8 @@ def measure_words(args: argparse.Namespace, folder: str) -> str:
         )
         values = []
         for run in runs:
-            taken = [timed(run, args.device)[0] for _ in range(args.warm_up + args.rounds)]
+            turns = rounds(args.rounds, args.warm_up, f'{count} words')
+            taken = [timed(run, args.device)[0] for _ in turns]
             values.append(1000 * statistics.median(taken[args.warm_up :]))
         rows.append(f'| {count} | {values[0]:.1f} | {values[1]:.1f} |')
     return '\n'.join(rows)
@@ -167,14 +156,15 @@ def main(argv: list[str] | None = None) -> None:
     register_all_modules()
     MMLogger.get_current_instance().setLevel('WARNING')  # every parameter's initialisation
     clock = 'wall-clock' if args.device.startswith('cuda') else 'CPU'
-    with tempfile.TemporaryDirectory() as folder:
-        images, words = measure_images(args, folder), measure_words(args, folder)
     print(f'Machine: {machine(args.device)}')
     print(
         f'Setting: an image of {args.width}x{args.height}, {args.proposals} proposals, 1203 '
-        f'categories, float32; {args.rounds} rounds after {args.warm_up} of warm-up; {clock} time'
+        f'categories, float32; at most {args.rounds} rounds after {args.warm_up} of warm-up; '
+        f'{clock} time'
     )
-    print(f'\n{images}\n\n1000 RoIs:\n\n{words}')
+    with tempfile.TemporaryDirectory() as folder:
+        print(f'\n{measure_images(args, folder)}', flush=True)
+        print(f'\n1000 RoIs:\n\n{measure_words(args, folder)}')
 
 
 if __name__ == '__main__':

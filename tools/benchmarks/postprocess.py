@@ -13,15 +13,15 @@ CPU. Prints Markdown.
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from mmdet.models.layers import multiclass_nms
 from mmengine.config import ConfigDict
+from timing import rounds, timed
 from torch import Tensor
-from tqdm import tqdm
-from train_step import machine, synchronize
+from train_step import machine
 
 from mmdet_vild.models import lazy_multiclass_nms
 
@@ -42,14 +42,14 @@ IMAGE = (1333, 800)
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
     args = read_sizes(argv, __doc__, rounds=5)
-    rows = []
+    print(head(args))
     for scores_are, (spread, one_box) in INPUTS.items():
         boxes, scores = make(args, spread)
         if one_box:
             boxes = boxes[:1].expand_as(boxes)
         for threshold in THRESHOLDS:
-            rows.append((scores_are, threshold, *compare(args, boxes, scores, threshold)))
-    print(report(args, rows))
+            found = compare(args, boxes, scores, threshold)
+            print(row(scores_are, threshold, *found), flush=True)
 
 
 def read_sizes(argv: list[str] | None, doc: str, rounds: int) -> argparse.Namespace:
@@ -85,20 +85,15 @@ def compare(
     args: argparse.Namespace, boxes: Tensor, scores: Tensor, threshold: float
 ) -> tuple[float, float, float, int]:
     """Median seconds of both, the median of the ratio, and how many detections differ."""
-
-    clock = time.perf_counter if args.device.startswith('cuda') else time.process_time
+    nms_cfg = ConfigDict(type='nms', iou_threshold=0.5)
 
     def run(nms: Callable) -> tuple[float, tuple[Tensor, Tensor]]:
-        nms_cfg = ConfigDict(type='nms', iou_threshold=0.5)
-        synchronize(args.device)
-        start = clock()
-        found = nms(boxes, scores, threshold, nms_cfg, args.max_per_img)
-        synchronize(args.device)
-        return clock() - start, found
+        call = partial(nms, boxes, scores, threshold, nms_cfg, args.max_per_img)
+        return timed(call, args.device)
 
     run(lazy_multiclass_nms)  # warms up
     times, different = [], 0
-    for _ in tqdm(range(args.rounds), desc=f'threshold {threshold}'):
+    for _ in rounds(args.rounds, name=f'threshold {threshold}'):
         (stock, expected), (lazy, found) = run(multiclass_nms), run(lazy_multiclass_nms)
         times.append((stock, lazy))
         rows = [{(*d, n) for d, n in zip(dets.tolist(), labels.tolist(), strict=True)}
@@ -108,23 +103,26 @@ def compare(
     return stock, lazy, statistics.median(a / b for a, b in times), different
 
 
-def report(args: argparse.Namespace, rows: list[tuple]) -> str:
-    """The Markdown table."""
-    lines = [
+def head(args: argparse.Namespace) -> str:
+    """What is above the rows of the Markdown table."""
+    return (
         f'{args.proposals} proposals x {args.categories} categories, {args.max_per_img} '
-        f'detections; {machine(args.device)}:',
-        '',
-        '| scores | threshold | multiclass_nms (ms) | lazy (ms) | ratio | aim | other detections |',
-        '|---|---:|---:|---:|---:|---|---:|',
-    ]
-    for scores_are, threshold, stock, lazy, ratio, different in rows:
-        aim = AIMS.get((scores_are, threshold), 1)
-        verdict = 'met' if ratio >= aim else 'missed'
-        lines.append(
-            f'| {scores_are} | {threshold:g} | {1000 * stock:.1f} | {1000 * lazy:.1f} | '
-            f'{ratio:.1f} | {aim}: {verdict} | {different} |'
-        )
-    return '\n'.join(lines)
+        f'detections; {machine(args.device)}:\n\n'
+        '| scores | threshold | multiclass_nms (ms) | lazy (ms) | ratio | aim | other detections |'
+        '\n|---|---:|---:|---:|---:|---|---:|'
+    )
+
+
+def row(
+    scores_are: str, threshold: float, stock: float, lazy: float, ratio: float, different: int
+) -> str:
+    """A row of the Markdown table, of what :func:`compare` returned."""
+    aim = AIMS.get((scores_are, threshold), 1)
+    verdict = 'met' if ratio >= aim else 'missed'
+    return (
+        f'| {scores_are} | {threshold:g} | {1000 * stock:.1f} | {1000 * lazy:.1f} | '
+        f'{ratio:.1f} | {aim}: {verdict} | {different} |'
+    )
 
 
 if __name__ == '__main__':

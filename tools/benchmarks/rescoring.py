@@ -11,14 +11,15 @@ on a CPU. Prints Markdown.
 
 import argparse
 import statistics
-import time
+from functools import partial
 
 import torch
 from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
 from postprocess import make, read_sizes
+from timing import rounds, timed
 from torch import Tensor
-from tqdm import tqdm
-from train_step import machine, synchronize
+from train_step import machine
 
 from mmdet_vild.models import Words
 from mmdet_vild.models.explained_detections import explained_detections
@@ -48,26 +49,22 @@ def compare(args: argparse.Namespace, boxes: Tensor, scores: Tensor) -> tuple[fl
     novel = torch.zeros(count, dtype=torch.bool, device=args.device)
     words = Words(('word',) * count, scores[:0], novel, count)
     parts = {'objectness': torch.rand(len(scores), device=args.device)}
-    clock = time.perf_counter if args.device.startswith('cuda') else time.process_time
 
-    def run(settings: dict) -> tuple[float, int]:
+    def run(settings: dict) -> tuple[float, InstanceData]:
         cfg = ConfigDict(
             score_thr=0.0,
             nms=dict(type='nms', iou_threshold=0.5),
             max_per_img=args.max_per_img,
             **settings,
         )
-        synchronize(args.device)
-        start = clock()
-        found = explained_detections(boxes, scores, cfg, words, parts)
-        synchronize(args.device)
-        return clock() - start, len(found)
+        call = partial(explained_detections, boxes, scores, cfg, words, parts)
+        return timed(call, args.device)
 
     run(ADDED)  # warms up
-    rounds = [(run({}), run(ADDED)) for _ in tqdm(range(args.rounds))]
-    without, with_them = (statistics.median(r[i][0] for r in rounds) for i in (0, 1))
-    ratio = statistics.median(b[0] / a[0] for a, b in rounds)
-    return without, with_them, ratio, rounds[0][0][1] - rounds[0][1][1]
+    done = [(run({}), run(ADDED)) for _ in rounds(args.rounds)]
+    without, with_them = (statistics.median(r[i][0] for r in done) for i in (0, 1))
+    ratio = statistics.median(b[0] / a[0] for a, b in done)
+    return without, with_them, ratio, len(done[0][0][1]) - len(done[0][1][1])
 
 
 def report(args: argparse.Namespace, rows: list[tuple]) -> str:

@@ -27,6 +27,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.utils import register_all_modules
 from mmengine.config import Config, ConfigDict
+from timing import timed
 from torch import Tensor, nn
 
 from mmdet_vild import config_path
@@ -74,7 +75,10 @@ def main(argv: list[str] | None = None) -> None:
         times, memory = measured(models, teacher, image, *rounds, args.device)
         for kind in KINDS:
             ms = 1000 * statistics.median(times[kind].values())
-            print(f'| {count} | {kind} | {ms:.1f} | {compared(times, kind)} | {memory[kind]:.0f} |')
+            print(
+                f'| {count} | {kind} | {ms:.1f} | {compared(times, kind)} | {memory[kind]:.0f} |',
+                flush=True,
+            )
 
 
 def compared(times: dict[str, dict[int, float]], kind: str) -> str:
@@ -168,12 +172,9 @@ def measured(
                 if kind == 'two-stage' and number > rival_images:
                     continue
                 before = used(device, reset=True)
-                start = time.perf_counter()
-                runs[kind]()
-                if device != 'cpu':
-                    torch.cuda.synchronize()
+                taken, _ = timed(runs[kind], device, time.perf_counter)
                 if number:  # the first warms up
-                    times[kind][number] = time.perf_counter() - start
+                    times[kind][number] = taken
                 memory[kind] = max(memory[kind], (used(device) - before) / 2**20)
     return times, memory
 

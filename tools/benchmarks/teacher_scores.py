@@ -11,12 +11,13 @@ Prints Markdown.
 import argparse
 import statistics
 import time
+from functools import partial
 
 import numpy as np
 import torch
+from timing import rounds, timed
 from torch.nn.functional import normalize
-from tqdm import tqdm
-from train_step import machine, synchronize
+from train_step import machine
 
 import mmdet_vild  # noqa: F401  before anything of mmdet
 from mmdet_vild.teacher import OpenCLIPTeacher
@@ -37,7 +38,10 @@ def main(argv: list[str] | None = None) -> None:
     if min(*args.boxes, args.categories, args.rounds) < 1:
         parser.error('the sizes must be positive')
     teacher = OpenCLIPTeacher(
-        args.model, device=args.device, autocast=args.autocast, batch_size=1024
+        args.model,
+        device=args.device,
+        autocast=args.autocast,
+        batch_size=1024 if args.device.startswith('cuda') else None,
     )
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (800, 1333, 3), dtype=np.uint8)
@@ -46,25 +50,23 @@ def main(argv: list[str] | None = None) -> None:
     boxes = torch.from_numpy(np.concatenate([corners, corners + sizes], axis=1)).float()
     words = normalize(torch.randn(args.categories, teacher.embed_dims), dim=1).to(args.device)
 
-    def run(count: int) -> float:
-        synchronize(args.device)
-        start = time.perf_counter()
+    def scores(count: int) -> torch.Tensor:
         embeddings = teacher.encode_crops(image, boxes[:count].to(args.device))
-        (embeddings.to(words) @ words.t() / 0.01).softmax(dim=1)
-        synchronize(args.device)
-        return time.perf_counter() - start
+        return (embeddings.to(words) @ words.t() / 0.01).softmax(dim=1)
 
-    rows = []
-    run(1)  # warms up
-    for count in args.boxes:
-        rows.append((count, statistics.median(run(count) for _ in tqdm(range(args.rounds)))))
     print(
         f'{args.model}, {args.autocast or "float32"}, {args.categories} words; '
         f'{machine(args.device)}:\n'
     )
     print('| boxes (k) | ms an image | ms a box |\n|---:|---:|---:|')
-    for count, seconds in rows:
-        print(f'| {count} | {1000 * seconds:.0f} | {1000 * seconds / count:.2f} |')
+    scores(1)  # warms up
+    for count in args.boxes:
+        times = [
+            timed(partial(scores, count), args.device, time.perf_counter)[0]
+            for _ in rounds(args.rounds, name=f'{count} boxes')
+        ]
+        taken = 1000 * statistics.median(times)
+        print(f'| {count} | {taken:.0f} | {taken / count:.2f} |', flush=True)
 
 
 if __name__ == '__main__':

@@ -20,10 +20,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import mmdet_vild  # before anything imports mmcv's operators
+
+# isort: split
 import mmcv
 import mmdet
 import numpy as np
@@ -36,10 +38,10 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.structures import InstanceData
+from timing import rounds, timed
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-import mmdet_vild
 from mmdet_vild.vocabulary import TextEmbeddings
 
 CATEGORIES, NOVEL, EMBED_DIMS, OBJECTS = 1203, 337, 512, 10
@@ -103,13 +105,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def random_text(
-    path: str, count: int = CATEGORIES, width: int = EMBED_DIMS, teacher: str = TEACHER
+    path: str,
+    count: int = CATEGORIES,
+    width: int = EMBED_DIMS,
+    teacher: str = TEACHER,
+    novel: int = NOVEL,
 ) -> str:
     """Write a text-embedding file of random words; returns its path."""
     TextEmbeddings(
         np.random.default_rng(0).normal(size=(count, width)),
         tuple(f'category {i}' for i in range(count)),
-        np.arange(count) >= count - NOVEL,
+        np.arange(count) >= count - novel,
         teacher,
     ).save(path)
     return path
@@ -200,26 +206,12 @@ def progress(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def synchronize(device: str) -> None:
-    """Wait for the work that is queued on a GPU."""
-    if device.startswith('cuda'):
-        torch.cuda.synchronize(device)
-
-
 def step(model: nn.Module, optim_wrapper: OptimWrapper, batch: dict, device: str) -> float:
-    """One training step; returns seconds, of CPU time where the CPU computes.
-
-    CPU time does not count what other processes on the machine take.
-    """
-    clock = time.perf_counter if device.startswith('cuda') else time.process_time
+    """One training step; returns its seconds, as :func:`timed` does."""
     torch.manual_seed(0)
     np.random.seed(0)
     batch = copy.deepcopy(batch)
-    synchronize(device)
-    start = clock()
-    model.train_step(batch, optim_wrapper)
-    synchronize(device)
-    return clock() - start
+    return timed(lambda: model.train_step(batch, optim_wrapper), device)[0]
 
 
 def peak_memory(device: str) -> int:
@@ -271,16 +263,15 @@ def measure_steps(
     batch = random_batch(args)
     models = {name: build(name, args) for name in names}
     flops, seconds = {}, {name: [] for name in names}
-    for round_ in range(args.warm_up + args.rounds):
-        progress(f'round {round_ + 1} of {args.warm_up + args.rounds}')
+    for round_ in rounds(args.rounds, args.warm_up):
         for name, (model, optim_wrapper) in models.items():
-            if not round_ and not args.compile:
+            if round_ == -args.warm_up and not args.compile:
                 with FlopCounterMode(display=False) as counter:
                     step(model, optim_wrapper, batch, args.device)
                 flops[name] = counter.get_total_flops()
                 continue
             taken = step(model, optim_wrapper, batch, args.device)
-            if round_ >= args.warm_up:
+            if round_ >= 0:
                 seconds[name].append(taken)
     return seconds, flops
 
@@ -344,14 +335,15 @@ def main(argv: list[str] | None = None) -> None:
         seconds, flops = measure_steps(names, args)
     on_gpu = args.device.startswith('cuda')
     of_memory = 'max_memory_allocated' if on_gpu else 'growth of peak RSS'
+    counted = len(seconds[names[0]])
     print(f'Machine: {machine(args.device)}')
     print(
         f'Setting: {args.batch_size} image(s) of {args.image_size}x{args.image_size} a step, '
         f'{args.rois} sampled and {args.regions} distillation RoIs an image, '
         f'{"mixed precision" if args.amp else "float32"}, '
-        f'{f"compiled by {args.compile}" if args.compile else "not compiled"}; {args.rounds} '
-        f'rounds after {args.warm_up} of warm-up; time is {"wall-clock" if on_gpu else "CPU"} '
-        f'time, memory is {of_memory}'
+        f'{f"compiled by {args.compile}" if args.compile else "not compiled"}; '
+        f'{counted} rounds after {args.warm_up} of warm-up; time is '
+        f'{"wall-clock" if on_gpu else "CPU"} time, memory is {of_memory}'
     )
     for title, compared in tables.items():
         print(f'\n### {title}\n\n{table(compared, seconds, flops, memory)}')
