@@ -108,6 +108,7 @@ class CLIPAnchorProposer(Proposer):
         self.names = [name for name, use in zip(text.names, used.tolist(), strict=True) if use]
         self.words = normalize(torch.from_numpy(text.embeddings), dim=1)[used]
         self.novel = torch.from_numpy(text.novel)[used]
+        self._scaled: Tensor | None = None
         self.score, self.nms_iou, self.num_proposals = score, nms_iou, num_proposals
         self.base_iou, self.drop_base, self.num_kept = base_iou, drop_base, num_kept
         self.num_candidates, self.random_candidates = num_candidates, random_candidates
@@ -151,8 +152,11 @@ class CLIPAnchorProposer(Proposer):
         else:
             others = self.regions.propose(model, batch_inputs, batch_data_samples)
             boxes = [other.bboxes.to(device) for other in others]
-        words = self.words.to(device) / teacher.temperature
-        found = []
+        if self._scaled is None or self._scaled.device != device:
+            # Once: the host waits for each of the two.
+            self._scaled = self.words.to(device) / teacher.temperature
+            self.novel = self.novel.to(device)
+        words, found = self._scaled, []
         seen = _embedded(teacher, images, boxes, (1.0,))
         for each, embeddings, sample in zip(boxes, seen, batch_data_samples, strict=True):
             scores, usable = name_scores(embeddings @ words.T, self.score, self._cell())
@@ -167,7 +171,7 @@ class CLIPAnchorProposer(Proposer):
             weights, names = (embeddings @ words.T).softmax(1).max(1)
             found[i].weights, found[i].embeddings = weights, embeddings
             if self.drop_base:
-                found[i] = found[i][self.novel.to(device)[names]]
+                found[i] = found[i][self.novel[names]]
             found[i] = found[i][found[i].scores.argsort(descending=True, stable=True)]
             found[i] = found[i][: self.num_kept]
         return found

@@ -9,9 +9,11 @@ from small_detector import TWICE
 
 from mmdet_vild.teacher import OpenCLIPTeacher
 
-#: Of an image: what its anchors and words are made of, boxes to the host, where the windows are,
-#: NMS, what is apart from annotated boxes and what looks novel, and the fields of what is found.
-PROPOSING = 12
+#: Of an image: what its anchors are made of, boxes to the host, where the windows are, NMS, what is
+#: apart from annotated boxes and what looks novel, and the fields of what is found.
+PROPOSING = 9
+#: Of a batch: the boxes of the RPN, and the embeddings.
+EXTRACTING = 2
 
 
 @pytest.fixture(params=['squash', 'pad'])
@@ -62,9 +64,11 @@ def test_extraction(small):
         model = copy.deepcopy(detector.model).to('cuda')
         sample = detector.sample(TWICE)
         inputs = sample['inputs'].to('cuda')
-        gpu.uploads.clear()
+        model.teacher.to('cuda')  # as the first batch does
+        gpu.waits.clear(), gpu.uploads.clear()
         with torch.no_grad():
             (found,) = model.predict(inputs, sample['data_samples'])
+        assert sum(gpu.ours().values()) <= EXTRACTING, gpu.ours()
         found = found.pred_instances
         assert not found.embeddings.is_cuda and not found.bboxes.is_cuda
     torch.testing.assert_close(found.bboxes, expected.bboxes, rtol=0, atol=1e-4)
@@ -93,6 +97,8 @@ def test_proposals_of_the_teacher(small):
         model.dataset_meta = dict(classes=names, novel_classes=names[-1:])
         inputs = sample['inputs'].to(device)
         model.teacher.to(device)  # as the first batch does
+        with torch.no_grad():
+            model.predict(inputs, detector.sample(TWICE, instances=[box])['data_samples'])
         if gpu:
             gpu.waits.clear(), gpu.uploads.clear()
         with torch.no_grad():

@@ -9,6 +9,9 @@ from small_segmentor import built, gkc_config, segment_batch, write_words
 
 pytestmark = pytest.mark.onedl
 
+#: Of a batch: which words were found.
+PREDICTION = 1
+
 
 @pytest.fixture(scope='module')
 def model(tmp_path_factory):
@@ -46,14 +49,19 @@ def test_training_step(model, amp):
 def test_prediction(model):
     batch = segment_batch(1)
 
-    def predict(device: str):
+    def predict(device: str, gpu=None):
         copied = copy.deepcopy(model).to(device).eval()
         samples = [sample.to(device) for sample in copy.deepcopy(batch['data_samples'])]
+        inputs = batch['inputs'].to(device)
+        if gpu:
+            gpu.waits.clear(), gpu.uploads.clear()
         with torch.no_grad():
-            (found,) = copied.predict(batch['inputs'].to(device), samples)
+            (found,) = copied.predict(inputs, samples)
+        if gpu:
+            assert sum(gpu.ours().values()) <= PREDICTION, gpu.ours()
         return found.pred_sem_seg.sem_seg.to('cpu'), found.pred_instances.scores.to('cpu')
 
     expected = predict('cpu')
-    with PretendGPU():
-        found = predict('cuda')
+    with PretendGPU() as gpu:
+        found = predict('cuda', gpu)
     torch.testing.assert_close(found, expected)
