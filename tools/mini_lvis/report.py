@@ -178,10 +178,10 @@ def full_tables(
                 ]
                 for column, of in columns.items()
             }
-            tables.append(
-                f'{title.capitalize()}, {name}, mean ± standard deviation over {len(per_seed)} '
-                f'seeds:\n\n{mean_table("method", per_seed, values)}'
-            )
+            seeds = len(per_seed)
+            over = f', mean ± standard deviation over {seeds} seeds' if seeds > 1 else ''
+            table = mean_table('method', per_seed, values)
+            tables.append(f'{title.capitalize()}, {name}{over}:\n\n{table}')
     return '\n\n'.join(tables)
 
 
