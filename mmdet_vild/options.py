@@ -76,7 +76,11 @@ def check_options(owner: str, init: Callable, *args, **kwargs) -> None:
         ValueError: As :func:`checked_options`.
     """
     hints = get_type_hints(init, include_extras=True)
-    for name, value in inspect.signature(init).bind(*args, **kwargs).arguments.items():
+    try:
+        given = inspect.signature(init).bind(*args, **kwargs).arguments
+    except TypeError as error:
+        raise TypeError(f'{owner}: {error}') from error
+    for name, value in given.items():
         if name in hints:
             check_option(value, hints[name], f'{name} of {owner}')
 

@@ -108,7 +108,14 @@ class CLIPCropEmbedding(BaseTransform):
 
     def _read(self, results: dict) -> EmbeddingRecord:
         try:
-            return self.store.read(results)
+            record = self.store.read(results)
+            # A store of this package has seen to it; one of yours need not.
+            if not (record.weights >= 0).all() or np.isinf(record.weights).any():
+                raise ValueError(
+                    f'the weights of the regions of image {results["img_id"]!r} are '
+                    f'{record.weights.tolist()[:5]} ...; expected numbers of 0 or more'
+                )
+            return record
         except MissingRecordError:
             if not self.allow_missing:
                 raise

@@ -55,8 +55,8 @@ class EmbeddingRecord:
                 'another teacher?'
             )
         for name, array in vars(self).items():
-            if not np.isfinite(array).all():
-                raise ValueError(f'{where}: the {name} hold NaN or infinity')
+            if array.dtype.kind not in 'iufb' or not np.isfinite(array).all():
+                raise ValueError(f'{where}: the {name} hold NaN, infinity or no numbers')
         if (self.weights < 0).any():
             raise ValueError(f'{where}: a weight is {self.weights.min()}; expected at least 0')
         with np.errstate(over='ignore'):

@@ -118,7 +118,7 @@ class EmbeddingStore:
         if image_size != size:
             raise ValueError(
                 f'the embeddings of image {img_id!r} in {self.path} were computed on an image of '
-                f'(height, width) {image_size}, but the one loaded has {size}; does the store '
+                f'(height, width) {image_size}, but here it has {size}; does the store '
                 'belong to other images? Extract the embeddings again'
             )
         return record

@@ -127,11 +127,13 @@ class CLIPAnchorProposer(Proposer):
         return {'clip_proposals': {**self.settings, **found}}
 
     def _check(self, model: nn.Module) -> None:
-        if not same_space(model.teacher.identity, self.text.teacher):
+        wide = model.teacher.embed_dims, self.text.embed_dims
+        if not same_space(model.teacher.identity, self.text.teacher) or len(set(wide)) > 1:
             raise ValueError(
-                f'CLIPAnchorProposer compares regions that {model.teacher.identity} embeds with '
-                f'the words of {self.text_file}, which {self.text.teacher} encoded; encode them '
-                'with that teacher, or with the one that it was tuned from'
+                f'CLIPAnchorProposer compares regions that {model.teacher.identity} embeds, '
+                f'{wide[0]} wide, with the words of {self.text_file}, which {self.text.teacher} '
+                f'encoded, {wide[1]} wide; encode them with that teacher, or with the one that it '
+                'was tuned from'
             )
         flags = dict(zip(self.text.names, self.text.novel.tolist(), strict=True))
         pairs = zip(model.dataset_meta['classes'], novel_labels(model).tolist(), strict=True)

@@ -57,8 +57,9 @@ class TeacherTuner(BaseModel):
             host, where they are cropped.
 
     Raises:
-        ValueError: The image encoder has no norms; another teacher encoded the words; they are all
-            novel; or a training sample has an annotation of a novel category.
+        ValueError: The image encoder has no norms; the teacher is tuned already; another teacher
+            encoded the words; they are all novel; or a training sample has an annotation of a novel
+            category.
     """
 
     #: No annotation of a novel category may be trained on; see ``VocabularyCheckHook``.
@@ -81,11 +82,18 @@ class TeacherTuner(BaseModel):
         self.size_weighted = size_weighted
         self.max_regions = max_regions
         self.vocabulary = TextEmbeddings.load(text_embeddings)
-        if not same_space(self.teacher.identity, self.vocabulary.teacher):
+        wide = self.teacher.embed_dims, self.vocabulary.embed_dims
+        if not same_space(self.teacher.identity, self.vocabulary.teacher) or len(set(wide)) > 1:
             raise ValueError(
-                f'the teacher to be tuned is {self.teacher.identity}, but '
-                f'{self.vocabulary.teacher} encoded {text_embeddings}; encode the words with the '
-                'raw teacher'
+                f'the teacher to be tuned is {self.teacher.identity} and {wide[0]} wide, but '
+                f'{self.vocabulary.teacher} encoded {text_embeddings}, {wide[1]} wide; encode the '
+                'words with the raw teacher'
+            )
+        if '+' in self.teacher.identity:
+            raise ValueError(
+                f'the weights of the teacher to be tuned, {teacher.get("pretrained")}, are tuned '
+                'already, and no words would fit what came of it; name the raw ones (a tuning that '
+                'was interrupted goes on with --resume)'
             )
         if self.vocabulary.novel.all():
             raise ValueError(f'all words of {text_embeddings} are novel; nothing could be trained')

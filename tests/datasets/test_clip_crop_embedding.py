@@ -118,6 +118,21 @@ def test_rows_stay_together_through_large_scale_jitter(seed, order, max_proposal
         np.testing.assert_allclose(box, kept[row], atol=1e-3)
 
 
+@pytest.mark.parametrize('weight', [-1.0, np.nan, np.inf])
+def test_weights_of_a_store_of_ones_own(weight):
+    store = Memory([[10, 20, 30, 40], [0, 0, 200, 100]])
+    read = store.read
+
+    def weighted(results):
+        record = read(results)
+        record.weights[1] = weight
+        return record
+
+    store.read = weighted
+    with pytest.raises(ValueError, match=r'image 3 are \[1.0, .*expected numbers of 0 or more'):
+        CLIPCropEmbedding(store)(sample())
+
+
 def test_reads_a_store_by_config(tmp_path):
     shard = EmbeddingStore.create(tmp_path, dict(teacher='memory@0', embed_dims=2), {})
     shard.write([(3, Memory([[10, 20, 30, 40]], weights=[1.5]).record, (100, 200))])

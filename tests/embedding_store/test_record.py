@@ -69,6 +69,8 @@ def test_bytes_of_version_1():
         ('scores', SCORES * np.inf, 'the scores hold NaN'),
         ('embeddings', EMBEDDINGS + np.inf, 'the embeddings hold NaN'),
         ('weights', WEIGHTS + np.inf, 'the weights hold NaN'),
+        ('weights', WEIGHTS.astype(str), 'the weights hold NaN, infinity or no numbers'),
+        ('scores', SCORES.astype(object), 'the scores hold NaN, infinity or no numbers'),
         (
             'embeddings',
             EMBEDDINGS * [[1], [1], [0]],

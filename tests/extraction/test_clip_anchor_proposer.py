@@ -152,8 +152,11 @@ def test_words_that_do_not_belong(detector, make, model, tmp_path):
         replace(detector.text, **changes).save(path)
         return TASK_UTILS.build(dict(type='CLIPAnchorProposer', text_embeddings=path))
 
-    with pytest.raises(ValueError, match='which mini-clip@0 encoded; encode them with that'):
+    with pytest.raises(ValueError, match='which mini-clip@0 encoded, .* wide; encode them with'):
         other(teacher='mini-clip@0').source(model)
+    narrow = detector.text.embeddings[:, :5]
+    with pytest.raises(ValueError, match='embeds, .* which mini-clip encoded, 5 wide; encode them'):
+        other(teacher='mini-clip', embeddings=narrow, synonym_embeddings=None).source(model)
     with pytest.raises(ValueError, match=r"differ on whether these are novel: \['blue ring'\]"):
         other(novel=np.array([False, True, True])).source(model)
     with pytest.raises(ValueError, match='all words of .* are novel, so that CLIPAnchorProposer'):

@@ -209,6 +209,18 @@ def test_a_store_without_a_region(model, embedding):
             train(model, Labels(pipeline=[transform]))
 
 
+def test_a_store_of_pictures_of_another_size(model, embedding):
+    """Of as many as say theirs, before training."""
+    labels = Labels(pipeline=[embedding()])
+    load = labels.get_data_info
+    sizes = {0: dict(height=10, width=10), 1: dict(height=10, width=20)}
+    labels.get_data_info = lambda index: load(index) | sizes.get(index, {})
+    with pytest.raises(ValueError, match=r'image 1 .* \(10, 10\), but here it has \(10, 20\)'):
+        train(model, labels)
+    del sizes[1]
+    train(model, labels)
+
+
 def test_a_store_of_other_annotations(model, embedding, tmp_path):
     file = tmp_path / 'train.json'
     file.write_text('{}')

@@ -30,6 +30,8 @@ def folder(tmp_path_factory) -> Path:
     for name, identity in (('text', teacher.identity), ('other', 'mini-clip@0')):
         TextEmbeddings(rows, tuple('abcd'), NOVEL, identity).save(str(folder / f'{name}.npz'))
     TextEmbeddings(rows, tuple('abcd'), [True] * 4, 'mini-clip').save(str(folder / 'novel.npz'))
+    narrow = TextEmbeddings(rows[:, :5], tuple('abcd'), NOVEL, 'mini-clip')
+    narrow.save(str(folder / 'narrow.npz'))
     return folder
 
 
@@ -148,6 +150,18 @@ def test_refused(make, monkeypatch):
         make('other')
     with pytest.raises(ValueError, match='all words of .* are novel; nothing could be trained'):
         make('novel')
+    with pytest.raises(ValueError, match=r'and 64 wide, but mini-clip encoded .*, 5 wide; encode'):
+        make('narrow')
+    build = OpenCLIPTeacher.__init__
+
+    def tuned(teacher, *args, **kwargs):
+        build(teacher, *args, **kwargs)
+        teacher.identity += '+1'
+
+    with monkeypatch.context() as patch:
+        patch.setattr(OpenCLIPTeacher, '__init__', tuned)
+        with pytest.raises(ValueError, match='teacher.pt, are tuned already, .* name the raw ones'):
+            make()
     monkeypatch.setattr(teacher_tuner, 'NORMS', (torch.nn.LayerNorm,))  # which a ResNet has not
     with pytest.raises(ValueError, match='of mini-clip has no LayerNorm, GroupNorm or BatchNorm'):
         make()

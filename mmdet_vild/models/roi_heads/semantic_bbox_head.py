@@ -36,8 +36,8 @@ class SemanticBBoxHead(ViLDBBoxHead):
 
     Raises:
         TypeError: There are no text embeddings: the classifier is no :class:`CLIPTextClassifier`.
-        ValueError: A branch has convs after shared FCs, or there is no FC before an output; or
-            there is a ``loss_iou``.
+        ValueError: A branch has convs after shared FCs, or there is no FC before an output; there
+            is a ``loss_iou``, or no boxes.
     """
 
     SEPARATE = True
@@ -60,6 +60,11 @@ class SemanticBBoxHead(ViLDBBoxHead):
             raise ValueError(
                 f'found num_shared_fcs={num_shared_fcs} and {separate}; SemanticBBoxHead needs '
                 'either shared FCs, and then no convs in its branches, or FCs in both branches'
+            )
+        if not kwargs.get('with_reg', True):
+            raise ValueError(
+                'with_reg=False of SemanticBBoxHead leaves out the boxes, which are all that '
+                'it adds; take a ViLDBBoxHead'
             )
         if kwargs.get('loss_iou') is not None:
             raise ValueError(

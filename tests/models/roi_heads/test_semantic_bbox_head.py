@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from mmdet.models.layers import multiclass_nms
 from mmengine.config import ConfigDict
 from small_models import CATEGORIES, NOVEL, WIDTH, build, feature_maps, proposals
 
@@ -115,8 +116,12 @@ def test_the_best_word_shifts_its_box_in_testing(make):
         torch.testing.assert_close(found.bboxes, by_mmdet, atol=1e-4, rtol=1e-4)
         assert len(set(best.tolist())) > 1
         assert (found.bboxes - expected.bboxes).abs().max() > 0.1
-    detections = boxes(model, nms=True)
-    assert detections.bboxes.shape == (10, 4)  # which the NMS of class-agnostic boxes found
+    # And what is left of these by mmdet's own NMS.
+    raw, cfg, detections = boxes(model), ConfigDict(model.test_cfg), boxes(model, nms=True)
+    dets, labels = multiclass_nms(raw.bboxes, raw.scores, cfg.score_thr, cfg.nms, cfg.max_per_img)
+    assert len(dets) == 10 and torch.equal(detections.labels, labels)
+    torch.testing.assert_close(detections.bboxes, dets[:, :4])
+    torch.testing.assert_close(detections.scores, dets[:, 4])
 
 
 def test_what_looks_like_background_may_be_shifted(make):
@@ -179,5 +184,9 @@ def test_refused(make):
     iou = dict(type='LocalisationQualityLoss')
     with pytest.raises(ValueError, match='predicts no IoU, found loss_iou=.*; leave it out, or'):
         make(SHARED, loss_iou=iou)
+    with pytest.raises(ValueError, match='with_reg=False of SemanticBBoxHead leaves out the boxes'):
+        make(SHARED, with_reg=False)
     with pytest.raises(TypeError, match='of SemanticBBoxHead must be a CLIPTextClassifier, found'):
         make(SHARED, cls_predictor_cfg=dict(type='Linear'))
+    with pytest.raises(TypeError, match="CLIPTextClassifier: missing .* 'text_embeddings'"):
+        make(SHARED, cls_predictor_cfg=dict(type='CLIPTextClassifier'))
