@@ -33,7 +33,8 @@ class FileProposer(Proposer):
         proposal_file: A COCO-style results JSON: a list of
             ``{"image_id": .., "bbox": [x, y, w, h], "score": ..}`` in original image pixels, which
             names every image. Where some have no regions, ``{"images": [{"id": ..}, ..],
-            "annotations": [..]}``, with all images, and the list as ``annotations``.
+            "annotations": [..]}``, with all images, and the list as ``annotations``. Where these
+            have a ``height`` and a ``width``, an image of another size is refused.
         backend_args: Where mmengine reads the file from; None for a local file.
 
     Raises:
@@ -42,7 +43,7 @@ class FileProposer(Proposer):
 
     def __init__(self, proposal_file: str, backend_args: dict | None = None) -> None:
         self.proposal_file = proposal_file
-        self._proposals = load_proposals(proposal_file, backend_args)
+        self._proposals, self._sizes = load_proposals(proposal_file, backend_args)
         self._seen = self._leaving = 0
         self._warned = False
         self._warn_of_fractions()
@@ -75,7 +76,7 @@ class FileProposer(Proposer):
 
         Raises:
             KeyError: The file does not name the image.
-            ValueError: A box is outside of the image.
+            ValueError: A box is outside of the image, or the file says that its size is another.
         """
         img_id, image_size = results['img_id'], tuple(results['ori_shape'][:2])
         if img_id not in self._proposals:
@@ -84,6 +85,11 @@ class FileProposer(Proposer):
                 'If the proposals were made for other images, make them for these; if nothing was '
                 'found in this one, list it in {"images": [{"id": ..}, ..], "annotations": '
                 'PROPOSALS}'
+            )
+        if (size := self._sizes.get(img_id, image_size)) != image_size:
+            raise ValueError(
+                f'{self.proposal_file} has regions of an image {img_id!r} of (height, width) '
+                f'{size}, but here it has {image_size}; make the proposals for these images'
             )
         boxes, scores = (array[:most] for array in self._proposals[img_id])
         clipped = clip_boxes(boxes, image_size).astype(np.float32)
@@ -127,12 +133,12 @@ class FileProposer(Proposer):
             )
 
 
-def load_proposals(path: str, backend_args: dict | None) -> dict:
+def load_proposals(path: str, backend_args: dict | None) -> tuple[dict, dict]:
     """Read a COCO-style results file; see :class:`FileProposer`.
 
     Returns:
         For each image id ``x1, y1, x2, y2`` boxes (n, 4) and scores (n,), in descending order of
-        the scores.
+        the scores; and of those whose size the file has their (height, width).
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -148,7 +154,11 @@ def load_proposals(path: str, backend_args: dict | None) -> dict:
         # Not fileio.load, which would run the code of a pickle.
         content = json.loads(fileio.get(path, backend_args=backend_args))
         named = isinstance(content, dict)
-        rows: dict = {image['id']: [] for image in content['images']} if named else {}
+        images = content['images'] if named else []
+        rows: dict = {image['id']: [] for image in images}
+        sides = 'height', 'width'
+        sized = [image for image in images if all(side in image for side in sides)]
+        sizes = {image['id']: tuple(image[side] for side in sides) for image in sized}
         listed = len(rows)
         for item in content['annotations'] if named else content:
             x, y, w, h = item['bbox']
@@ -179,7 +189,7 @@ def load_proposals(path: str, backend_args: dict | None) -> dict:
             )
     if not any(len(boxes) for boxes, _ in proposals.values()):
         raise ValueError(f'{path} has no region for any image; make the proposals again')
-    return proposals
+    return proposals, sizes
 
 
 def _boxes_and_scores(rows: list[tuple]) -> tuple[np.ndarray, np.ndarray]:

@@ -60,6 +60,17 @@ def test_boxes_are_clipped_to_the_image(make, box, inside):
         make([row(1, box), row(1, [51, 0, 9, 9])]).read(IMAGE)
 
 
+def test_the_size_of_an_image(make):
+    """Of a file that knows it, which may know no other."""
+    for known in ({}, dict(height=40), dict(height=40, width=50)):
+        content = dict(images=[dict(id=1, **known)], annotations=[row(1, [5, 2, 3, 4])])
+        assert make(content).read(IMAGE)[0].tolist() == [[5, 2, 8, 6]]
+    content['images'][0]['width'] = 100
+    message = r'image 1 of \(height, width\) \(40, 100\), but here it has \(40, 50\); make the'
+    with pytest.raises(ValueError, match=message):
+        make(content).read(IMAGE)
+
+
 def test_a_listed_image_may_have_no_regions(make):
     content = dict(images=[dict(id=1), dict(id=2)], annotations=[row(2, [0, 0, 5, 5])])
     boxes, scores = make(content).read(IMAGE)

@@ -236,7 +236,8 @@ def build_head(parity: dict, prefix: str, folder: Path):
     start = f'{prefix}/weights/'
     weights = {k.removeprefix(start): tensor(v) for k, v in parity.items() if k.startswith(start)}
     temperature = weights.pop('_temperature', None)
-    scale = np.exp(float(temperature)) if temperature is not None else 100.0
+    fixed = temperature is None
+    scale = float(parity[f'{prefix}/temperature_factor']) if fixed else np.exp(float(temperature))
 
     def layers(branch: str, kind: str) -> int:
         return len({k.split('.')[1] for k in weights if k.startswith(f'{branch}_{kind}.')})
