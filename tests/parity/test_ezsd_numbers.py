@@ -72,6 +72,7 @@ class FakeTeacher:
 
     def __init__(self, first: np.ndarray, second=None) -> None:
         self.first, self.second = first, first if second is None else second
+        self.embed_dims = first.shape[1]
 
     def embed_regions(self, images, boxes, crop_scales=None):
         looked = self.first if crop_scales == (1.0,) else self.second
