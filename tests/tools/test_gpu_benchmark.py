@@ -87,6 +87,14 @@ def test_rounds_end_in_time(monkeypatch):
     assert list(timing.rounds(9)) == [0, 1, 2, 3]
 
 
+def test_aims_of_a_training_step():
+    seconds = {'Mask R-CNN': [1.0, 2.0, 1.0], 'ViLD': [1.1, 2.2, 9.0], 'ViLD-ensemble': [1.4] * 3}
+    assert train_step.aims(list(seconds), seconds) == (
+        '\n\nAims: ViLD at most 1.10 (met), ViLD-ensemble at most 1.30 (missed).'
+    )
+    assert train_step.aims(['ViLD'], seconds) == ''
+
+
 def test_a_driver_that_is_not_told(monkeypatch):
     """Nothing is lost without nvidia-smi."""
     monkeypatch.setattr(train_step, 'machine', lambda device: 'a GPU')
