@@ -6,7 +6,12 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
-from mmdet_vild.embedding_store import EmbeddingRecord, MissingRecordError, built_store
+from mmdet_vild.embedding_store import (
+    EmbeddingRecord,
+    EmbeddingStore,
+    MissingRecordError,
+    built_store,
+)
 from mmdet_vild.options import Count, Fraction, checked_options
 
 from .geometry import box_areas, check_recorded_geometry, clip_boxes, project_boxes
@@ -109,12 +114,9 @@ class CLIPCropEmbedding(BaseTransform):
     def _read(self, results: dict) -> EmbeddingRecord:
         try:
             record = self.store.read(results)
-            # A store of this package has seen to it; one of yours need not.
-            if not (record.weights >= 0).all() or np.isinf(record.weights).any():
-                raise ValueError(
-                    f'the weights of the regions of image {results["img_id"]!r} are '
-                    f'{record.weights.tolist()[:5]} ...; expected numbers of 0 or more'
-                )
+            if not isinstance(self.store, EmbeddingStore):  # whose writer has looked at them
+                where = f'the regions of image {results["img_id"]!r} in {self.store!r}'
+                record.check(where, self.store.embed_dims)
             return record
         except MissingRecordError:
             if not self.allow_missing:

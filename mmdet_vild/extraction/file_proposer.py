@@ -156,9 +156,7 @@ def load_proposals(path: str, backend_args: dict | None) -> tuple[dict, dict]:
         named = isinstance(content, dict)
         images = content['images'] if named else []
         rows: dict = {image['id']: [] for image in images}
-        sides = 'height', 'width'
-        sized = [image for image in images if all(side in image for side in sides)]
-        sizes = {image['id']: tuple(image[side] for side in sides) for image in sized}
+        sizes = {image['id']: (image.get('height'), image.get('width')) for image in images}
         listed = len(rows)
         for item in content['annotations'] if named else content:
             x, y, w, h = item['bbox']
@@ -189,7 +187,8 @@ def load_proposals(path: str, backend_args: dict | None) -> tuple[dict, dict]:
             )
     if not any(len(boxes) for boxes, _ in proposals.values()):
         raise ValueError(f'{path} has no region for any image; make the proposals again')
-    return proposals, sizes
+    known = {k: size for k, size in sizes.items() if all(type(s) is int and s > 0 for s in size)}
+    return proposals, known
 
 
 def _boxes_and_scores(rows: list[tuple]) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import product, zip_longest
 from pathlib import PurePath
+from typing import Any
 
+from mmcv.transforms import LoadImageFromFile
 from mmdet.evaluation import MultiDatasetsEvaluator
 from mmdet.models.data_preprocessors import BatchResize, BatchSyncRandomResize
 from mmdet.registry import HOOKS
@@ -32,8 +34,8 @@ from mmdet_vild.models import (
 from mmdet_vild.teacher import TeacherTuner
 from mmdet_vild.vocabulary import TextEmbeddings, same_space
 
-#: At most of so many images the records of a store are looked at before a training.
-PROBED = 100
+#: Of about so many pictures the sizes are compared with a store before a training.
+PROBED = 10
 
 
 @HOOKS.register_module()
@@ -49,8 +51,8 @@ class VocabularyCheckHook(Hook):
 
     and before training it looks
 
-    - whether the store has the words' teacher and the dataset's annotation file and images, and
-      regions, or segments where these are asked for;
+    - whether the store has the words' teacher and the dataset's annotation file and images, some
+      of which are read for their size, and regions, or segments where these are asked for;
     - whether the batch is resized, which would leave the stored boxes behind;
     - for annotations of novel categories, and maps of which their pixels are not ignored, unless
       the classifier has ``mask_novel=False``;
@@ -75,13 +77,14 @@ class VocabularyCheckHook(Hook):
                 _check_vocabulary(classifiers, dataset)
                 _check_distillation(model, dataset, transforms)
                 _check_synonyms(model, dataset, transforms)
-                images, labels = _read(dataset)
+                paths, labels = _read(dataset)
                 for transform in transforms:
                     if isinstance(transform, CLIPCropEmbedding | SegmentEmbeddings):
                         words = [classifier.vocabulary for classifier in classifiers]
-                        _check_store(words, transform, dataset, images)
+                        _check_store(words, transform, dataset, paths)
+                        _check_sizes(transform.store, transforms, paths)
                     elif isinstance(transform, DrawSynonyms) and transform.store is not None:
-                        _check_store([transform.text], transform, dataset, images)
+                        _check_store([transform.text], transform, dataset, paths)
                     if isinstance(transform, CLIPCropEmbedding):
                         check_transforms(transforms)
                         _check_batch_augments(model)
@@ -108,9 +111,9 @@ class VocabularyCheckHook(Hook):
         for number, tested in enumerate(whole.datasets if own else [whole]):
             for dataset, _ in unwrapped(tested):
                 _check_vocabulary(_classifiers(model), dataset)
-                images, _ = _read(dataset)
+                paths, _ = _read(dataset)
                 for metric in metrics[number : number + 1] if own else metrics:
-                    _check_metric(metric, dataset, images)
+                    _check_metric(metric, dataset, paths)
         self._checked = loop
 
 
@@ -123,14 +126,12 @@ def _classifiers(model: nn.Module) -> list[CLIPTextClassifier | TeacherTuner]:
 
 
 def _read(dataset: Dataset) -> tuple[dict, Counter]:
-    """By image ids what a pipeline begins with, and how many annotations have each label."""
-    images, labels = {}, Counter()
+    """Image id -> path of the images of a dataset, and how many annotations have each label."""
+    paths, labels = {}, Counter()
     for info in map(dataset.get_data_info, range(len(dataset))):
-        size = tuple(info[side] for side in ('height', 'width') if side in info)
-        image = dict(img_id=info['img_id'], img_path=info.get('img_path') or '', ori_shape=size)
-        images[info['img_id']] = image
+        paths[info['img_id']] = info.get('img_path') or ''
         labels.update(instance['bbox_label'] for instance in info.get('instances', ()))
-    return images, labels
+    return paths, labels
 
 
 def _describe(dataset: Dataset) -> str:
@@ -164,7 +165,7 @@ def _check_vocabulary(classifiers: Sequence[CLIPTextClassifier], dataset: Datase
             )
 
 
-def _check_metric(metric: BaseMetric, dataset: Dataset, images: dict) -> None:
+def _check_metric(metric: BaseMetric, dataset: Dataset, paths: dict) -> None:
     """A metric of COCO or LVIS, which reads a file of its own, compares with the dataset's."""
     lvis = getattr(metric, '_lvis_api', None)
     api = lvis or getattr(metric, '_coco_api', None)
@@ -173,8 +174,7 @@ def _check_metric(metric: BaseMetric, dataset: Dataset, images: dict) -> None:
     classes = tuple(dataset.metainfo['classes'])
     ids = lvis.get_cat_ids() if lvis else api.get_cat_ids(cat_names=classes)
     names = tuple(api.cats[category_id]['name'] for category_id in ids)
-    for img_id, image in images.items():
-        path = image['img_path']
+    for img_id, path in paths.items():
         # Without a name where the metric made the annotations of what the dataset gave it.
         name = api.imgs.get(img_id, {}).get('coco_url' if lvis else 'file_name')
         other = name and path and PurePath(name).name != PurePath(path).name
@@ -195,12 +195,11 @@ def _check_store(
     vocabularies: Sequence[TextEmbeddings],
     transform: CLIPCropEmbedding | SegmentEmbeddings | DrawSynonyms,
     dataset: Dataset,
-    images: dict,
+    paths: dict,
 ) -> None:
     """The store is of the words' teacher and of the dataset's annotations, and has all images.
 
-    It has a region of one of them at least, and some that are looked at have the size that is
-    annotated; the loader looks at the others.
+    It has a region of one of them at least.
     """
     store = transform.store
     for words in vocabularies:
@@ -220,11 +219,11 @@ def _check_store(
     if store.header['dataset'] and getattr(dataset, 'ann_file', None):
         store.check_dataset(dataset.ann_file, getattr(dataset, 'backend_args', None))
     done = set(store.img_ids())
-    missing = [img_id for img_id in images if img_id not in done]
+    missing = [img_id for img_id in paths if img_id not in done]
     if missing and not getattr(transform, 'allow_missing', False):
         raise MissingRecordError(
             f'the embedding store at {store.path} has no record of {len(missing)} of the '
-            f'{len(images)} images of {_describe(dataset)}, such as image {missing[0]!r}; '
+            f'{len(paths)} images of {_describe(dataset)}, such as image {missing[0]!r}; '
             'run the extraction again, which embeds those alone'
         )
     if not store.has_regions():
@@ -233,9 +232,21 @@ def _check_store(
             'distilled from it; delete it, look at the checkpoint and what proposes regions, and '
             'extract it anew'
         )
-    sized = [each for img_id, each in images.items() if each['ori_shape'] and img_id in done]
-    for image in sized[:: -(-len(sized) // PROBED) or 1]:
-        store.read(image)
+
+
+def _check_sizes(store: Any, transforms: Sequence, paths: dict) -> None:
+    """Some pictures have the size that the store says. The loader will look at all of them."""
+    load = next(iter(transforms), None)
+    if not (isinstance(store, EmbeddingStore) and isinstance(load, LoadImageFromFile)):
+        return
+    done = set(store.img_ids())
+    known = [(img_id, path) for img_id, path in paths.items() if path and img_id in done]
+    for img_id, path in known[:: -(-len(known) // PROBED) or 1]:
+        try:
+            results = load(dict(img_id=img_id, img_path=path))
+        except Exception:  # which the loader will say, too
+            continue
+        store.read(results)
 
 
 def _check_batch_augments(model: nn.Module) -> None:

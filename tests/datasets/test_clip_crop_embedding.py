@@ -118,18 +118,25 @@ def test_rows_stay_together_through_large_scale_jitter(seed, order, max_proposal
         np.testing.assert_allclose(box, kept[row], atol=1e-3)
 
 
-@pytest.mark.parametrize('weight', [-1.0, np.nan, np.inf])
-def test_weights_of_a_store_of_ones_own(weight):
+@pytest.mark.parametrize(
+    ('weight', 'message'),
+    [
+        (-1.0, 'a weight is -1.0; expected at least 0'),
+        (np.nan, 'the weights hold NaN, infinity or no numbers'),
+        ('much', 'the weights hold NaN, infinity or no numbers'),
+    ],
+)
+def test_weights_of_a_store_of_ones_own(weight, message):
     store = Memory([[10, 20, 30, 40], [0, 0, 200, 100]])
     read = store.read
 
     def weighted(results):
         record = read(results)
-        record.weights[1] = weight
+        record.weights = np.array([1.0, weight])
         return record
 
     store.read = weighted
-    with pytest.raises(ValueError, match=r'image 3 are \[1.0, .*expected numbers of 0 or more'):
+    with pytest.raises(ValueError, match=f'the regions of image 3 in .*Memory.*: {message}'):
         CLIPCropEmbedding(store)(sample())
 
 

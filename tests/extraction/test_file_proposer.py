@@ -62,7 +62,8 @@ def test_boxes_are_clipped_to_the_image(make, box, inside):
 
 def test_the_size_of_an_image(make):
     """Of a file that knows it, which may know no other."""
-    for known in ({}, dict(height=40), dict(height=40, width=50)):
+    unknown = ({}, dict(height=40), dict(height=None, width=None), dict(height=0, width='50'))
+    for known in (*unknown, dict(height=40, width=50)):
         content = dict(images=[dict(id=1, **known)], annotations=[row(1, [5, 2, 3, 4])])
         assert make(content).read(IMAGE)[0].tolist() == [[5, 2, 8, 6]]
     content['images'][0]['width'] = 100

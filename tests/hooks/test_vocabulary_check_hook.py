@@ -23,6 +23,7 @@ from mmdet_vild.embedding_store import (
     MissingRecordError,
     dataset_fingerprint,
 )
+from mmdet_vild.hooks.vocabulary_check_hook import PROBED
 from mmdet_vild.models import CLIPTextClassifier, OpenVocabularyMixin, SynonymLoss
 from mmdet_vild.teacher import OpenCLIPTeacher, TeacherTuner
 from mmdet_vild.vocabulary import TextEmbeddings
@@ -209,16 +210,25 @@ def test_a_store_without_a_region(model, embedding):
             train(model, Labels(pipeline=[transform]))
 
 
-def test_a_store_of_pictures_of_another_size(model, embedding):
-    """Of as many as say theirs, before training."""
-    labels = Labels(pipeline=[embedding()])
-    load = labels.get_data_info
-    sizes = {0: dict(height=10, width=10), 1: dict(height=10, width=20)}
-    labels.get_data_info = lambda index: load(index) | sizes.get(index, {})
-    with pytest.raises(ValueError, match=r'image 1 .* \(10, 10\), but here it has \(10, 20\)'):
+def test_a_store_of_pictures_of_another_size(model, embedding, tmp_path):
+    """Of some, all over the dataset, before training; one that cannot be read is not the matter."""
+    count = 3 * PROBED
+    mmcv.imwrite(np.zeros((10, 10, 3), np.uint8), str(tmp_path / 'right.png'))
+    mmcv.imwrite(np.zeros((10, 20, 3), np.uint8), str(tmp_path / 'wrong.png'))
+    (tmp_path / 'broken.png').write_text('x')
+    load = dict(type='LoadImageFromFile')
+    for name, number in (('right', 27), ('broken', 27), ('wrong', 28)):
+        labels = Labels(labels=((0,),) * count, pipeline=[load, embedding(images=count)])
+        info = labels.get_data_info
+        names = ['right'] * count
+        names[number] = name
+        labels.get_data_info = lambda index, info=info, names=names: (
+            info(index) | dict(img_path=str(tmp_path / f'{names[index]}.png'))
+        )
         train(model, labels)
-    del sizes[1]
-    train(model, labels)
+    names[27] = 'wrong'
+    with pytest.raises(ValueError, match=r'image 27 .* \(10, 10\), but here it has \(10, 20\)'):
+        train(model, labels)
 
 
 def test_a_store_of_other_annotations(model, embedding, tmp_path):

@@ -59,7 +59,8 @@ def test_what_was_measured_stays(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('device', ['cpu', 'cuda'])
 @pytest.mark.parametrize('tiny', [False, True])
-def test_command_lines_are_those_of_the_benchmarks(device, tiny):
+def test_command_lines_are_those_of_the_benchmarks(device, tiny, monkeypatch):
+    monkeypatch.setattr(extraction, 'get_device', lambda: device)
     seen = set()
     for _, _, (script, *options) in gpu.parts(gpu.argparse.Namespace(device=device, tiny=tiny)):
         assert (gpu.HERE / script).is_file() and options[options.index('--device') + 1] == device
@@ -68,7 +69,7 @@ def test_command_lines_are_those_of_the_benchmarks(device, tiny):
             'inference.py': inference.parse_args,
             'extraction.py': extraction.parse_args,
         }
-        if script in parse and (device == 'cpu' or script != 'extraction.py'):
+        if script in parse:
             parse[script](options)
         seen.add(script)
     others = ('does_it_run.py', 'profiles.py', 'teacher.py', 'postprocess.py')
@@ -85,6 +86,10 @@ def test_rounds_end_in_time(monkeypatch):
     now = iter(range(100))  # a round takes 1, and there is a second between two
     monkeypatch.setenv(timing.END, '7')
     assert list(timing.rounds(9)) == [0, 1, 2, 3]
+    # One that warms up takes 50, and says nothing of the others.
+    now = iter([0, 50, *range(51, 100)])
+    monkeypatch.setenv(timing.END, '57')
+    assert list(timing.rounds(9, 1)) == [-1, 0, 1, 2, 3]
 
 
 def test_aims_of_a_training_step():
@@ -92,7 +97,7 @@ def test_aims_of_a_training_step():
     assert train_step.aims(list(seconds), seconds) == (
         '\n\nAims: ViLD at most 1.10 (met), ViLD-ensemble at most 1.30 (missed).'
     )
-    assert train_step.aims(['ViLD'], seconds) == ''
+    assert train_step.aims(['ViLD', 'ViLD-ensemble'], seconds) == ''
 
 
 def test_a_driver_that_is_not_told(monkeypatch):
@@ -110,7 +115,8 @@ def test_a_driver_that_is_not_told(monkeypatch):
         ((1.06, 3, 0.5), (1.0, 4, 0.5), 'DIFFERS'),
         ((1.0, 3, 0.57), (1.0, 4, 0.5), 'ok'),
         ((1.0, 3, 0.58), (1.0, 4, 0.5), 'DIFFERS'),
-        ((1.0, 0, 0.5), (1.0, 4, 0.5), 'DIFFERS'),
+        ((1.0, 0, 0.0), (1.0, 4, 0.01), 'DIFFERS'),
+        ((1.0, 0, 0.0), (1.0, 0, 0.0), 'ok'),
         ((float('nan'), 3, 0.5), (1.0, 4, 0.5), 'DIFFERS'),
         ((0.0, 3, float('nan')), (0.0, 4, 0.5), 'DIFFERS'),
     ],
@@ -131,10 +137,10 @@ def test_a_system_that_fails(monkeypatch, capsys, tmp_path):
             raise ImportError('no timm')
         return models[config]
 
-    error = RuntimeError('it is | lost')
+    error, failing = RuntimeError('it is | lost'), [('d', 'cuda', 'float16')]
 
     def step(model, batch, what, device, dtype):
-        if (model, device, dtype) == ('d', 'cuda', 'float16'):
+        if (model, device, dtype) in failing:
             raise error
         return [2.0 if what == TRAINED else 0.0, 3, 0.25]
 
@@ -149,7 +155,10 @@ def test_a_system_that_fails(monkeypatch, capsys, tmp_path):
     expected['a/d', 'float16'] = 'FAILED: RuntimeError: it is / lost'
     assert said == expected
     assert rows[3][2:-1] == ['2', '2', '3', '3', '0.25', '0.25']
-    error = RuntimeError('CUDA error: device-side assert triggered')
+    failing = [('d', 'cpu', 'float32')]
+    assert does_it_run.does_it_run(args, str(tmp_path)) is None
+    assert capsys.readouterr().out.count('FAILED: RuntimeError: it is / lost') == 3
+    error, failing = RuntimeError('CUDA error: an assert'), [('d', 'cuda', 'float16')]
     assert does_it_run.does_it_run(args, str(tmp_path)) == 2
     args.begin = 2
     assert does_it_run.does_it_run(args, str(tmp_path)) is None

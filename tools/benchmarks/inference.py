@@ -122,14 +122,14 @@ def measure_images(args: argparse.Namespace, folder: str) -> str:
 
 
 @torch.no_grad()
-def measure_words(args: argparse.Namespace, folder: str) -> str:
-    """The table of vocabularies."""
+def measure_words(args: argparse.Namespace, folder: str) -> None:
+    """Print the table of vocabularies."""
     torch.manual_seed(0)
     features = torch.randn(ROIS, 1024, device=args.device)
     start = torch.rand(ROIS, 2) * 700
     boxes = torch.cat([start, start + 20 + torch.rand(ROIS, 2) * 300], dim=1).to(args.device)
     test_cfg = ConfigDict(score_thr=0.0, nms=dict(type='nms', iou_threshold=0.5), max_per_img=300)
-    rows = ['| words | comparing (ms) | detections (ms) |', '|---:|---:|---:|']
+    print('\n1000 RoIs:\n\n| words | comparing (ms) | detections (ms) |\n|---:|---:|---:|')
     for count in args.vocabularies:
         text = random_text(os.path.join(folder, f'{count}.npz'), count)
         classifier = CLIPTextClassifier(1024, count + 1, text)
@@ -145,8 +145,7 @@ def measure_words(args: argparse.Namespace, folder: str) -> str:
             turns = rounds(args.rounds, args.warm_up, f'{count} words')
             taken = [timed(run, args.device)[0] for _ in turns]
             values.append(1000 * statistics.median(taken[args.warm_up :]))
-        rows.append(f'| {count} | {values[0]:.1f} | {values[1]:.1f} |')
-    return '\n'.join(rows)
+        print(f'| {count} | {values[0]:.1f} | {values[1]:.1f} |', flush=True)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -164,7 +163,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         print(f'\n{measure_images(args, folder)}', flush=True)
-        print(f'\n1000 RoIs:\n\n{measure_words(args, folder)}')
+        measure_words(args, folder)
 
 
 if __name__ == '__main__':

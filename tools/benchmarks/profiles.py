@@ -79,12 +79,15 @@ def whole_extraction(args: argparse.Namespace, folder: str, name: str) -> None:
     settings = extraction.parse_args(options)
     extraction.make_data(settings, Path(folder))
 
-    def run(ahead: bool) -> None:
-        with redirect_stdout(sys.stderr):  # pycocotools prints
-            extraction.extract(settings, Path(folder), ahead)
+    with redirect_stdout(sys.stderr):  # pycocotools prints
+        extraction.prepare(settings, Path(folder), False)[0].test()
+        runner, _ = extraction.prepare(settings, Path(folder), True)
 
-    run(False)
-    show('An extraction', lambda: run(True), args.device)
+    def run() -> None:
+        with redirect_stdout(sys.stderr):
+            runner.test()
+
+    show('An extraction', run, args.device)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -48,4 +48,5 @@ def rounds(count: int, warm_up: int = 0, name: str = 'rounds') -> Iterator[int]:
             print(f'{name}: {number} of {count}, as the time is over', file=sys.stderr)
             return
         yield number
-        longest = max(longest, time.time() - start)
+        if number >= 0:  # what warms up may take far longer
+            longest = max(longest, time.time() - start)
