@@ -4,11 +4,14 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import mmcv
+import numpy as np
 import pytest
 import torch
 from mmdet.apis import DetInferencer
 from mmdet.structures import DetDataSample
-from mmengine.structures import InstanceData
+from mmengine.structures import InstanceData, PixelData
+from PIL import Image
 
 import mmdet_vild  # noqa: F401
 
@@ -32,6 +35,28 @@ def test_they_are_returned_and_saved(meta: dict, tmp_path: Path) -> None:
     assert named == plain | dict(label_names=['mug', 'cat']) and 'label_names' not in plain
     sample.set_metainfo(dict(img_path=None))  # as of an array
     assert DetInferencer.pred2dict(inferencer, sample) == named
+
+
+@pytest.mark.parametrize(('highest', 'bits'), [(255, np.uint8), (65535, np.uint16)])
+def test_a_map_is_returned_and_saved(tmp_path: Path, highest: int, bits: type) -> None:
+    """With its words, beside detections or alone."""
+    labels = torch.tensor([[[0, 1, highest], [1, 1, 0]]])
+    sem_seg = PixelData(sem_seg=labels, metainfo=dict(label_names=['grass', 'sky']))
+    sample = DetDataSample(pred_sem_seg=sem_seg, metainfo=dict(img_path='pictures/field.jpg'))
+    inferencer = SimpleNamespace(num_predicted_imgs=3)
+    found = DetInferencer.pred2dict(inferencer, sample)
+    np.testing.assert_array_equal(found.pop('sem_seg'), labels[0])
+    assert found == dict(sem_seg_names=['grass', 'sky'])
+    one = dict(labels=torch.tensor([1]), scores=torch.rand(1), label_names=['cat'])
+    sample.pred_instances = InstanceData(**one)
+    found = DetInferencer.pred2dict(inferencer, sample, str(tmp_path))
+    assert found['label_names'] == ['cat'] and found['sem_seg_names'] == ['grass', 'sky']
+    path = tmp_path / 'preds' / 'field_sem_seg.png'
+    assert found['sem_seg_path'] == str(path)
+    assert json.loads((tmp_path / 'preds' / 'field.json').read_text()) == found
+    saved = np.array(Image.open(path))
+    np.testing.assert_array_equal(saved, labels[0])
+    assert mmcv.imread(str(path), 'unchanged').dtype == bits
 
 
 @pytest.mark.parametrize(

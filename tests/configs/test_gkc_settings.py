@@ -107,17 +107,20 @@ def weights_of(loss: dict | None) -> list[float] | None:
 
 
 @pytest.mark.parametrize(
-    ('name', 'backbone_lr'),
+    ('name', 'changes', 'backbone_lr'),
     [
-        ('gkc/gkc_r50-clip_8xb14-50k_coco-panoptic.py', 3e-5),
-        ('gkc/gkc_swin-t_8xb2-lsj-50e_coco-panoptic.py', 1e-5),
-        ('mini_lvis/gkc_lite0_mini-lvis.py', 3e-4),
+        ('gkc/gkc_r50-clip_8xb14-50k_coco-panoptic.py', {}, 3e-5),
+        ('gkc/gkc_r50-clip_8xb14-50k_coco-panoptic.py', dict(arch='RN101'), 3e-5),
+        ('gkc/gkc_r50-clip_8xb14-50k_coco-panoptic.py', dict(arch='RN50x4'), 3e-5),
+        ('gkc/gkc_swin-t_8xb2-lsj-50e_coco-panoptic.py', {}, 1e-5),
+        ('mini_lvis/gkc_lite0_mini-lvis.py', {}, 3e-4),
     ],
 )
-def test_what_is_not_decayed(name, backbone_lr):
+def test_what_is_not_decayed(name, changes, backbone_lr):
     """Norms, also those of the backbone, and embeddings; all else is, by 0.05."""
     config = read(name)
     config.model.backbone.pop('init_cfg', None)
+    config.model.backbone.update(changes)
     backbone = MODELS.build(config.model.backbone)
     config.optim_wrapper.type = 'OptimWrapper'
     model = nn.ModuleDict(dict(backbone=backbone, neck=nn.LayerNorm(2), head=nn.Linear(2, 2)))

@@ -70,6 +70,10 @@ def test_pascal_context(convert, tmp_path):
         data_root=str(tmp_path),
     )
     assert columns(dataset) == shown
+    # Words are as of the 59.
+    words = {w['name']: w['synonyms'] for w in load_categories(str(tmp_path / 'context_459.json'))}
+    assert words['pottedplant'] == ['potted plant'] and words['wall'] == ['wall']
+    assert list(words) == names
     dataset = build(
         type='PascalContext59Dataset',
         data_prefix=dict(img_path='JPEGImages', seg_map_path='context_59'),
@@ -210,7 +214,7 @@ def test_vipseg(convert, tmp_path):
     vipseg(
         tmp_path,
         train_base=[1, 6201, 6202, 0],
-        train_novel=[12, 62 * 100, 5],
+        train_novel=[12, 62 * 100, 200, 5],  # 200 stands in official masks, for nothing
         val_base=[124 * 100 + 7, 3],
         val_novel=[7901, 1, 0],
     )
@@ -232,6 +236,8 @@ def test_vipseg(convert, tmp_path):
     assert novel == [11, 32, 34, 57, 76, 78, 80, 94, 102, 112, 116, 122]
     train = vipseg_dataset(tmp_path, 'train')
     assert [columns(train, i) for i in range(2)] == [['kind_0', 'kind_61'], ['kind_61', 'kind_4']]
+    labels = numbers(tmp_path / 'semantic/train_novel/00000155.png')
+    np.testing.assert_array_equal(labels, blocks([11, 61, 255, 4]))
     val = vipseg_dataset(tmp_path, 'val', test_mode=True)
     assert columns(val, 1) == ['kind_78', 'kind_0']
 
@@ -251,6 +257,10 @@ def test_vipseg_refuses(convert, tmp_path):
     (tmp_path / 'train.txt').write_text('no_video')
     with pytest.raises(FileNotFoundError, match='there is no mask of the videos of'):
         convert('vipseg', tmp_path, '--out', tmp_path)
+    for name in ('train.txt', 'panoVIPSeg_categories.json'):
+        (tmp_path / name).unlink()
+        with pytest.raises(FileNotFoundError, match=f'there is no {name} in .*; take it from'):
+            convert('vipseg', tmp_path, '--out', tmp_path)
 
 
 def test_videos_that_are_not_there(convert, tmp_path, capsys):

@@ -20,6 +20,7 @@ from PIL import Image
 from scipy.io import loadmat
 
 from mmdet_vild.datasets import PascalContext59Dataset
+from mmdet_vild.vocabulary.category_files import named_categories
 
 IGNORED = 65535
 
@@ -41,7 +42,8 @@ def main() -> None:
         raise FileNotFoundError(f'there are no .mat files in {args.mats}')
     for folder in ('context_459', 'context_59'):
         (args.out / folder).mkdir(parents=True, exist_ok=True)
-    categories = [dict(id=i, name=name, synonyms=[name]) for i, name in enumerate(names, 1)]
+    # As of the other sets of PASCAL: "pottedplant" is read as "potted plant".
+    categories = [dict(each, id=i) for i, each in enumerate(named_categories(names), 1)]
     (args.out / 'context_459.json').write_text(json.dumps(categories, indent=1))
     for path in track_iter_progress(paths):
         numbers = read_mat(path, len(names))

@@ -45,9 +45,10 @@ def main() -> None:
     )
     args = parser.parse_args()
 
-    content = json.loads((args.root / 'panoVIPSeg_categories.json').read_text())
+    content = json.loads(read_text(args.root, 'panoVIPSeg_categories.json'))
     categories = sorted(content, key=lambda category: category['id'])
     ids = [category['id'] for category in categories]
+    things = [category['id'] for category in categories if category.get('isthing', True)]
     if unknown := sorted(set(args.novel) - set(ids)):
         parser.error(f'these --novel ids are not in panoVIPSeg_categories.json: {unknown}')
     words = [
@@ -72,7 +73,7 @@ def main() -> None:
                 f'panomasks and are left out, such as {missing[0]}'
             )
         for path in track_iter_progress(paths):
-            labels = to_labels(np.array(Image.open(path)), ids, path)
+            labels = to_labels(np.array(Image.open(path)), ids, things, path)
             frame = path.relative_to(args.root / 'panomasks').with_suffix('')
             target = args.out / 'semantic' / f'{frame}.png'
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -89,9 +90,19 @@ def main() -> None:
         print(f'\n{warning}')
 
 
+def read_text(root: Path, name: str) -> str:
+    """A file of the official ones, which are not all in one place."""
+    if not (root / name).is_file():
+        raise FileNotFoundError(
+            f'there is no {name} in {root}; take it from the repository VIPSeg-Dataset, or from '
+            'the folder VIPSeg that it comes in'
+        )
+    return (root / name).read_text()
+
+
 def mask_paths(root: Path, split: str) -> tuple[list[Path], list[str], int]:
     """The masks of the videos that a list names, videos without any, and how many are named."""
-    videos = (root / f'{split}.txt').read_text().split()
+    videos = read_text(root, f'{split}.txt').split()
     masks = {video: sorted((root / 'panomasks' / video).glob('*.png')) for video in videos}
     paths = [path for found in masks.values() for path in found]
     if not paths:
@@ -101,16 +112,21 @@ def mask_paths(root: Path, split: str) -> tuple[list[Path], list[str], int]:
     return paths, [video for video in masks if not masks[video]], len(masks)
 
 
-def to_labels(mask: np.ndarray, ids: list[int], path: Path) -> np.ndarray:
+def to_labels(mask: np.ndarray, ids: list[int], things: list[int], path: Path) -> np.ndarray:
     """(H, W) uint8, the place of each pixel's category in ``ids``; 255 for none.
+
+    Instances of what is no thing, as the official masks have 200, are none: mistakes for 0.
 
     Args:
         mask: (H, W), a category's id plus 1, for instances of things times 100 plus their number.
         ids: Of the categories, in label order.
+        things: Those of them that are no stuff.
         path: Of the mask, for errors.
     """
-    numbers = mask.astype(np.int64)
-    numbers = np.where(numbers < FIRST_INSTANCE, numbers, numbers // INSTANCES)
+    mask = mask.astype(np.int64)
+    numbers = np.where(mask < FIRST_INSTANCE, mask, mask // INSTANCES)
+    stuff = [id_ + 1 for id_ in ids if id_ not in things]
+    numbers[(mask >= FIRST_INSTANCE) & np.isin(numbers, stuff)] = 0
     found, inverse = np.unique(numbers, return_inverse=True)
     labels = {0: IGNORED, **{id_ + 1: label for label, id_ in enumerate(ids)}}
     if unknown := [number for number in found.tolist() if number not in labels]:

@@ -21,6 +21,11 @@ def main() -> None:
     )
     root = parser.parse_args().root
 
+    for name in ('label_num_dic_final.json', 'train.txt', 'val.txt'):
+        if not (root / name).is_file():
+            raise FileNotFoundError(
+                f"there is no {name} in {root}; name the folder of VSPW's files"
+            )
     content = json.loads((root / 'label_num_dic_final.json').read_text())
     numbers = {int(number): name for name, number in content.items() if int(number) not in (0, 255)}
     if sorted(numbers) != list(range(1, len(numbers) + 1)):

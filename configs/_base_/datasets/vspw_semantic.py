@@ -11,7 +11,8 @@ dataset = dict(
     data_root=data_root,
     data_prefix=dict(img_path='data', seg_map_path='data'),
     label_values=list(range(1, 125)),
-    ignored_values=[0, 255],
+    # Copies of the set have 253 and 254, too, where nothing is labelled.
+    ignored_values=[0, 253, 254, 255],
 )
 train_dataloader = dict(dataset=dict(**dataset, ann_file='train.frames.txt'))
 val_dataloader = dict(dataset=dict(**dataset, ann_file='val.frames.txt'))

@@ -5,14 +5,15 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
 kept = dict(lr_mult=1.0, decay_mult=0.0)
-# MMEngine's norm_decay_mult passes over what custom_keys name; these are a ResNet-50's norms.
+# MMEngine's norm_decay_mult passes over what custom_keys name; these are the norms of
+# CLIP's ResNets, up to the blocks of RN101 and RN50x4.
 backbone_norms = {
     f'backbone.{name}': dict(lr_mult=0.1, decay_mult=0.0)
     for name in (
         'bn',
         *(
             f'layer{stage}.{block}.{norm}'
-            for stage, blocks in ((1, 3), (2, 4), (3, 6), (4, 3))
+            for stage, blocks in ((1, 4), (2, 6), (3, 23), (4, 6))
             for block in range(blocks)
             for norm in ('bn', 'downsample.1')
         ),

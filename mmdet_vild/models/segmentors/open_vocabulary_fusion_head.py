@@ -48,14 +48,16 @@ class OpenVocabularyFusionHead(MaskFormerFusionHead):
         words = words or [None] * len(batch_data_samples)
         images = zip(mask_cls_results, mask_pred_results, batch_data_samples, words, strict=True)
         for logits, masks, sample, asked in images:
-            count = self.num_classes if asked is None else asked.count
-            detected = softmax(logits.float(), dim=-1)[:, :count]
-            # mmdet takes the softmax of these: the same probabilities, and what is left of 1.
-            none = (1 - detected.sum(dim=1, keepdim=True)).clamp(min=0)
-            fusion = self._of_words(count, asked is None, len(logits))
-            mmdet = super(OpenVocabularyFusionHead, fusion).predict
-            whole = torch.cat([detected, none], dim=1).log()
-            result = mmdet(whole[None], masks[None], [sample], rescale)[0]
+            count, result = self.num_classes if asked is None else asked.count, {}
+            # mmdet resizes all masks, whatever it is to find.
+            if self.test_cfg.get('panoptic_on', True) or self.test_cfg.get('instance_on', False):
+                detected = softmax(logits.float(), dim=-1)[:, :count]
+                # mmdet takes the softmax of these: the same probabilities, and what is left of 1.
+                none = (1 - detected.sum(dim=1, keepdim=True)).clamp(min=0)
+                fusion = self._of_words(count, asked is None, len(logits))
+                mmdet = super(OpenVocabularyFusionHead, fusion).predict
+                whole = torch.cat([detected, none], dim=1).log()
+                result = mmdet(whole[None], masks[None], [sample], rescale)[0]
             if self.test_cfg.get('semantic_on', False):
                 shape, size = (tuple(sample.get(f'{key}_shape')[:2]) for key in ('img', 'ori'))
                 size = size if rescale else shape

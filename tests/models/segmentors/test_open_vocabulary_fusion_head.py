@@ -58,6 +58,22 @@ def test_words_asked_for_compete_with_others():
     assert head.num_classes == 4 and head.test_cfg['max_per_image'] == 100
 
 
+def test_a_map_alone_resizes_no_mask(monkeypatch):
+    """As mmdet does of all queries before it looks at what is to be found."""
+
+    def refused(*args, **kwargs):
+        raise AssertionError('mmdet was asked')
+
+    monkeypatch.setattr(module.MaskFormerFusionHead, 'predict', refused)
+    logits, masks = inputs(6)
+    sample = DetDataSample(metainfo=dict(img_shape=(30, 44), ori_shape=(60, 88)))
+    (found,) = fusion().predict([logits], masks[None], [sample], True)
+    assert list(found) == ['sem_results']
+    for wanted in ('instance_on', 'panoptic_on'):
+        with pytest.raises(AssertionError, match='mmdet was asked'):
+            fusion(**{wanted: True}).predict([logits], masks[None], [sample], True)
+
+
 def test_many_words_have_16_bits():
     logits, masks = inputs(300)
     found = fusion(300).semantic_postprocess(logits, masks, count=256)
