@@ -1,4 +1,4 @@
-"""``DetInferencer`` returns and saves words of detections and maps, and says what is wrong in texts.
+"""``DetInferencer`` returns and saves the words of detections and maps, and explains its texts.
 
 For: every mmdet of both families. An ``assert`` without a message is all that it says where
 ``texts`` is a list of another length than the pictures. ``DetInferencer.pred2dict`` takes labels,

@@ -1,16 +1,27 @@
 """Numbers the segments of a picture before anything moves its pixels."""
 
+from collections.abc import Iterable
 from typing import Literal
 
+import mmcv.transforms
 import numpy as np
 from mmcv.transforms import BaseTransform
+from mmdet.datasets import transforms as mmdet_transforms
 from mmdet.registry import TRANSFORMS
 from scipy.ndimage import find_objects
 
 from mmdet_vild.options import checked_options
 
+from .unwrapped import flatten_transforms
+
 #: The number of pixels of no segment, which mmdet's transforms pad maps with.
 NO_SEGMENT = 255
+#: Transforms that put segments of several pictures together, or move pixels without the masks.
+UNFIT = (
+    mmcv.transforms.CenterCrop, mmdet_transforms.CachedMixUp, mmdet_transforms.CachedMosaic,
+    mmdet_transforms.CopyPaste, mmdet_transforms.InstaBoost, mmdet_transforms.MixUp,
+    mmdet_transforms.Mosaic, mmdet_transforms.RandomCenterCropPad, mmdet_transforms.RandomShift,
+)  # fmt: skip
 
 
 @TRANSFORMS.register_module()
@@ -93,6 +104,17 @@ class NumberSegments(BaseTransform):
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(by={self.by!r})'
+
+
+def check_segment_transforms(transforms: Iterable) -> None:
+    """Raise a ValueError if a built transform is known not to keep segments apart and in place."""
+    for transform in flatten_transforms(transforms):
+        if isinstance(transform, UNFIT):
+            raise ValueError(
+                f'the pipeline has {type(transform).__name__}, which mixes pictures or leaves '
+                'masks behind, so that segments would have the names and embeddings of others; '
+                'use Resize, RandomResize, RandomFlip, RandomCrop, Rotate, ... of mmdet instead'
+            )
 
 
 def numbers_in_map(count: int) -> np.ndarray:

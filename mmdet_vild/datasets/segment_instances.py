@@ -28,7 +28,7 @@ class SegmentInstances(BaseTransform):
         min_pixels: Segments of which fewer pixels are left are dropped, of a map as of instances.
 
     Raises:
-        ValueError: Of a sample: its segments have no numbers, and need some.
+        ValueError: Of a sample: its segments have no numbers, and need some, or those of others.
     """
 
     def __init__(self, min_pixels: Count = 1) -> None:
@@ -52,6 +52,14 @@ class SegmentInstances(BaseTransform):
 
     def _of_masks(self, results: dict) -> np.ndarray:
         """The rows (n,) of the instances that are left, with all that is known of them."""
+        numbers = np.asarray(results['gt_bboxes_labels'])
+        count = len(results['segment_labels'])
+        if len(np.unique(numbers)) < len(numbers) or numbers.max(initial=-1) >= count:
+            raise ValueError(
+                f'image {results.get("img_id")!r} has instances of the numbers {numbers.tolist()} '
+                f'in place of some of its {count}; put NumberSegments right after '
+                'LoadAnnotations, and nothing that mixes pictures after it'
+            )
         kept = np.asarray(results['gt_masks'].areas) >= self.min_pixels
         for key in ('gt_masks', 'gt_bboxes', 'gt_bboxes_labels', 'gt_ignore_flags'):
             if key in results:

@@ -19,10 +19,12 @@ from torch.utils.data import Dataset
 from mmdet_vild.datasets import (
     CLIPCropEmbedding,
     DrawSynonyms,
+    NumberSegments,
     OpenVocabularySegDataset,
     SegmentEmbeddings,
 )
 from mmdet_vild.datasets.geometry import check_transforms
+from mmdet_vild.datasets.number_segments import check_segment_transforms
 from mmdet_vild.datasets.unwrapped import unwrapped
 from mmdet_vild.embedding_store import EmbeddingStore, MissingRecordError
 from mmdet_vild.models import (
@@ -53,7 +55,8 @@ class VocabularyCheckHook(Hook):
 
     - whether the store has the words' teacher and the dataset's annotation file and images, some
       of which are read for their size, and regions, or segments where these are asked for;
-    - whether the batch is resized, which would leave the stored boxes behind;
+    - whether the batch is resized, which would leave the stored boxes behind, and whether
+      transforms keep boxes or segments with what is known of them;
     - for annotations of novel categories, and maps of which their pixels are not ignored, unless
       the classifier has ``mask_novel=False``;
     - whether a model with a ``distill_loss`` gets regions, and one with a ``SynonymLoss`` names
@@ -77,6 +80,8 @@ class VocabularyCheckHook(Hook):
                 _check_vocabulary(classifiers, dataset)
                 _check_distillation(model, dataset, transforms)
                 _check_synonyms(model, dataset, transforms)
+                if any(isinstance(transform, NumberSegments) for transform in transforms):
+                    check_segment_transforms(transforms)
                 paths, labels = _read(dataset)
                 for transform in transforms:
                     if isinstance(transform, CLIPCropEmbedding | SegmentEmbeddings):

@@ -131,7 +131,12 @@ def _check(category: object, index: int, path: str) -> dict:
     name, frequency = category.get('name'), category.get('frequency')
     if not isinstance(name, str):
         raise ValueError(f'{where} has no "name": found {category!r}')
-    synonyms = category.get('synonyms') or [name]
+    synonyms = category.get('synonyms')
+    synonyms = [name] if synonyms is None else synonyms
+    if synonyms == []:
+        raise ValueError(
+            f'{where}: "synonyms" is empty; leave it out, and the name is the only one'
+        )
     if not isinstance(synonyms, list) or not all(isinstance(s, str) for s in synonyms):
         raise ValueError(f'{where}: "synonyms" must be a list of texts, found {synonyms!r}')
     check_word(list(dict.fromkeys([name, *synonyms])), where)

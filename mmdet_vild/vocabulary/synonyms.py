@@ -110,14 +110,22 @@ def diversified(
         source: What to call ``more`` in errors.
 
     Raises:
-        ValueError: ``more`` names a category that is not there, or one consists of pictures.
+        ValueError: ``more`` names a category that is not there, or twice, or one consists of
+            pictures.
     """
     if shown := [category['name'] for category in categories if 'examples' in category]:
         raise ValueError(
             f'the categories {shown[:5]} have pictures ("examples"), which have no synonyms; '
             'diversify the others, and add these to the result'
         )
-    more = {readable_name(name): words for name, words in (more or {}).items()}
+    given, more = more or {}, {}
+    for name, words in given.items():
+        if readable_name(name) in more:
+            raise ValueError(
+                f'{source} has the category {readable_name(name)!r} twice, written otherwise; put '
+                'its synonyms together'
+            )
+        more[readable_name(name)] = words
     own = [readable_name(plain_name(category['synonyms'][0])) for category in categories]
     raw = [readable_name(category['name']) for category in categories]
     if unknown := sorted(more.keys() - {*own, *raw}):

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.registry import TRANSFORMS
+from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks
 from mmdet.utils import register_all_modules
 
@@ -134,6 +135,31 @@ def test_instances_of_too_few_pixels_are_dropped():
     assert found['gt_bboxes_labels'].tolist() == [53, 52]
     assert found['gt_bboxes'][:, 0].tolist() == [0, 12]
     assert found['gt_ignore_flags'].tolist() == [False, True]
+
+
+def test_instances_of_two_pictures_are_refused():
+    """Which CopyPaste puts together: they have the numbers of either."""
+    pictures = []
+    for labels in ([5, 6], [7, 8, 9]):
+        masks = np.zeros((len(labels), 20, 20), np.uint8)
+        for i, mask in enumerate(masks):
+            mask[4 * i : 4 * i + 3, 4 * i : 4 * i + 3] = 1
+        masks = BitmapMasks(masks, 20, 20)
+        made = dict(
+            img_id=len(labels),
+            img=np.zeros((20, 20, 3), np.uint8),
+            gt_masks=masks,
+            gt_bboxes=HorizontalBoxes(masks.get_bboxes('hbox').tensor),
+            gt_bboxes_labels=np.array(labels),
+            gt_ignore_flags=np.zeros(len(labels), bool),
+        )
+        pictures.append(NumberSegments()(made))
+    np.random.seed(0)
+    pasted = TRANSFORMS.build(dict(type='CopyPaste', selected=False))
+    for first, second in (pictures, pictures[::-1]):
+        mixed = pasted(dict(first, mix_results=[second]))
+        with pytest.raises(ValueError, match='put NumberSegments .*nothing that mixes pictures'):
+            SegmentInstances()(mixed)
 
 
 def test_labels_alone_need_no_numbers():

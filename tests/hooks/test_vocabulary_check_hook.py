@@ -417,6 +417,25 @@ def test_a_teacher_that_is_tuned(tmp_path):
         train(tuner, Labels(classes=('dog', 'cat', 'owl')))
 
 
+@pytest.mark.parametrize(
+    'transform',
+    [
+        dict(type='RandomShift'),
+        dict(type='CopyPaste'),
+        dict(type='Mosaic'),
+        dict(type='RandomApply', transforms=[dict(type='RandomShift')]),
+    ],
+)
+def test_segments_are_kept_apart_and_in_place(model, embedding, transform):
+    """Nothing that mixes them, or leaves masks behind, comes between their numbers and them."""
+    store = embedding(segments=True)['store']
+    numbers, attach = dict(type='NumberSegments'), dict(type='SegmentEmbeddings', store=store)
+    train(model, Labels(pipeline=[numbers, dict(type='RandomFlip', prob=0.5), attach]))
+    kind = 'RandomShift' if transform['type'] == 'RandomApply' else transform['type']
+    with pytest.raises(ValueError, match=f'the pipeline has {kind}, which mixes pictures or'):
+        train(model, Labels(pipeline=[numbers, transform, attach]))
+
+
 def test_segments_and_synonyms_are_checked(tmp_path, embedding):
     """As regions are: teachers, images; and that names are drawn from those of the loss."""
     words = TextEmbeddings(np.eye(3, 4), NAMES, [False, False, True], 'clip@1')

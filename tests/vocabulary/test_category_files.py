@@ -94,6 +94,7 @@ def test_commas_in_names_of_a_dataset_class_are_between_synonyms():
         ([{'name': 'cat', 'synonyms': ['\ud800']}], r"has '\\ud800' with a control character"),
         ([{'name': 'cat', 'synonyms': [3]}], 'must be a list of texts'),
         ([{'name': 'cat', 'synonyms': 'kitty'}], 'must be a list of texts'),
+        ([{'name': 'cat', 'synonyms': []}], 'category 0 of .*: "synonyms" is empty; leave it out'),
         (['cat', 'dog'], r"category 0 of .* is 'cat'; expected \{.*, or plain words in a .txt"),
         ({'categories': [LVIS[0], {'id': '2', 'name': 'dog'}]}, "category 1 of .* found '2'"),
         ([{'name': 'cat'}, {'name': 'Cat'}], r"more than once: \['Cat', 'cat'\]; the teacher"),

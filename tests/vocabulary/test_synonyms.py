@@ -96,6 +96,8 @@ def test_refuses_files_that_do_not_fit(wordnet, tmp_path):
         read_synonyms(tmp_path / 'none.json')
     with pytest.raises(ValueError, match=r"sets.json has synonyms of 1 categories .*'zebra'"):
         diversified(categories('dog'), more={'zebra': ['x']}, source='sets.json')
+    with pytest.raises(ValueError, match="sets.json has the category 'dog' twice"):
+        diversified(categories('dog'), more={'dog': ['x'], 'Dog': ['y']}, source='sets.json')
     shown = dict(name='my mug', synonyms=['mug.png'], examples=[object()])
     with pytest.raises(ValueError, match=r"\['my mug'\] have pictures"):
         diversified([*categories('dog'), shown])

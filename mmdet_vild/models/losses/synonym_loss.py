@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from mmdet_vild.options import NotNegative, checked_options
-from mmdet_vild.vocabulary import TextEmbeddings, same_teacher
+from mmdet_vild.vocabulary import TextEmbeddings, readable_name, same_teacher
 
 from ..words import NORM_EPS, Words
 
@@ -35,7 +35,7 @@ class SynonymLoss(nn.Module):
         no_object_weight: Of regions of no category, in the weighted mean.
 
     Raises:
-        ValueError: The file has no synonyms.
+        ValueError: The file has no synonyms, or one is another category's own name.
     """
 
     def __init__(
@@ -52,6 +52,16 @@ class SynonymLoss(nn.Module):
                 f'{text_embeddings} has the average of synonyms alone, and SynonymLoss needs each; '
                 'name a file that tools/encode_vocabulary.py writes now'
             )
+        pairs = list(zip(text.names, text.synonyms, strict=True))
+        own = {readable_name(names[0]): name for name, names in pairs}
+        for name, names in pairs:
+            for synonym in names[1:]:
+                if own.get(readable_name(synonym), name) != name:
+                    raise ValueError(
+                        f'{text_embeddings} has {synonym!r} as a synonym of {name!r}, and it is '
+                        f'the name of {own[readable_name(synonym)]!r}: it would be right and wrong '
+                        'at once; take it out of the vocabulary, and encode that again'
+                    )
         self.path, self.text = text_embeddings, text
         self.way = way
         self.loss_weight = loss_weight

@@ -102,3 +102,19 @@ def test_refuses_what_is_not_of_the_classifier(path, tmp_path):
     alone.save(str(tmp_path / 'b.npz'))
     with pytest.raises(ValueError, match='average of synonyms alone'):
         SynonymLoss(str(tmp_path / 'b.npz'))
+
+
+def test_refuses_the_name_of_another_category(tmp_path):
+    """As an edited vocabulary may have it; a synonym of two is right for either."""
+    rows, path = np.random.default_rng(0).normal(size=(5, 4)), str(tmp_path / 'words.npz')
+    for second, refused in (('Dog', True), ('animal', False)):
+        synonyms = [['cat', second], ['dog', 'animal'], ['owl']]
+        TextEmbeddings(
+            rows[:3], ('cat', 'dog', 'owl'), np.zeros(3, bool), 'clip@0', synonyms, (), rows
+        ).save(path)
+        if refused:
+            message = "has 'Dog' as a synonym of 'cat', and it is the name of 'dog': it would be"
+            with pytest.raises(ValueError, match=message):
+                SynonymLoss(path)
+        else:
+            assert SynonymLoss(path).owners.tolist() == [0, 0, 1, 1, 2]
