@@ -13,7 +13,8 @@ from mmdet.structures import DetDataSample
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.structures import PixelData
-from torch import distributed, multiprocessing
+from torch import distributed
+from two_processes import in_two_processes
 
 from mmdet_vild.evaluation import OpenVocabularySegMetric
 from mmdet_vild.evaluation.open_vocabulary_seg_metric import read_counts
@@ -213,13 +214,10 @@ def evaluated_by_rank(rank: int, folder: str) -> None:
     for index in (rank, rank + 2, (rank + 4) % 5):
         evaluator.process([samples[index]])
     torch.save(evaluator.evaluate(5), f'{folder}/{rank}.pt')
-    distributed.destroy_process_group()
 
 
 def test_of_two_processes(tmp_path: Path):
     expected = evaluate(pictures(5), SPLIT)
-    multiprocessing.start_processes(
-        evaluated_by_rank, (str(tmp_path),), nprocs=2, start_method='fork'
-    )
+    in_two_processes(evaluated_by_rank, str(tmp_path))
     for rank in range(2):
         assert torch.load(tmp_path / f'{rank}.pt', weights_only=False) == expected

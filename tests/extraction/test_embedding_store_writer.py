@@ -11,7 +11,8 @@ from mmdet.structures import DetDataSample
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MessageHub
 from mmengine.structures import InstanceData
-from torch import distributed, multiprocessing
+from torch import distributed
+from two_processes import in_two_processes
 
 from mmdet_vild.embedding_store import EmbeddingStore
 from mmdet_vild.extraction import embedding_store_writer
@@ -146,10 +147,9 @@ def extract(rank, folder, late):
     time.sleep(late * rank)
     found = writing.evaluate(2)
     assert found == {'embedding_store/images': 2, 'embedding_store/missing': 0}
-    distributed.destroy_process_group()
 
 
 def test_a_process_waits_longer_than_collectives_may_take(tmp_path):
     """Of two, one is done 9 seconds earlier, and a collective may take 5."""
-    multiprocessing.start_processes(extract, (tmp_path, 9), nprocs=2, start_method='fork')
+    in_two_processes(extract, tmp_path, 9)
     assert sorted(EmbeddingStore(tmp_path / 's').img_ids()) == [10, 11]

@@ -5,7 +5,8 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
-from torch import distributed, multiprocessing
+from torch import distributed
+from two_processes import in_two_processes
 
 from mmdet_vild.models import ViLDImageDistillLoss
 
@@ -85,7 +86,6 @@ def rank_gradient(rank: int, folder: str, reduce: str) -> None:
     loss(student[rows] * scale, teacher[rows], weights[rows]).backward()
     distributed.all_reduce(scale.grad)  # as DistributedDataParallel averages it
     torch.save(scale.grad / 2, f'{folder}/{reduce}-{rank}.pt')
-    distributed.destroy_process_group()
 
 
 def test_over_all_processes(tmp_path):
@@ -105,8 +105,7 @@ def test_over_all_processes(tmp_path):
     }
     assert (expected['global'] - expected['rank']).abs().max() > 0.01
     for reduce, value in expected.items():
-        arguments = (str(tmp_path), reduce)
-        multiprocessing.start_processes(rank_gradient, arguments, nprocs=2, start_method='fork')
+        in_two_processes(rank_gradient, str(tmp_path), reduce)
         for rank in range(2):
             torch.testing.assert_close(torch.load(tmp_path / f'{reduce}-{rank}.pt'), value)
 
