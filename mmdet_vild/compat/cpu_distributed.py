@@ -10,6 +10,7 @@ accelerator is found, and the first only for gloo.
 
 import atexit
 import gc
+import time
 
 import torch
 from mmengine.device import get_device
@@ -43,6 +44,9 @@ def without_device(init_dist, backend, init_backend='torch', **kwargs) -> None:
 
 def end_process_group() -> None:
     """End torch's process groups, if that has not been done."""
+    # Freed below, a wrapped model waits for gloo's threads and holds the GIL, which these need to
+    # free what they sent last: so that they have done it.
+    time.sleep(0.1)
     # MMEngine's runner is part of reference cycles and still holds the wrapped model, which holds
     # the process group, whose threads end only when it is freed.
     gc.collect()

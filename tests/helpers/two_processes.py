@@ -9,9 +9,9 @@ from torch import multiprocessing
 def in_two_processes(function: Callable, *arguments) -> None:
     """Run ``function(rank, *arguments)`` in forks of this process; raises what one raises.
 
-    They end at once, without leaving their group: when torch (2.11) destroys it, it waits for a
-    thread of gloo while it holds the GIL, which that thread may need, and hangs once in some twenty
-    times.
+    They end at once, without freeing anything: freed right after a collective, a
+    ``DistributedDataParallel`` of torch 2.11 waits for a thread of gloo while it holds the GIL,
+    which that thread may need to free what it sent, and hangs once in some twenty times.
     """
     multiprocessing.start_processes(_run, (function, arguments), nprocs=2, start_method='fork')
 
