@@ -83,8 +83,7 @@ class DrawSynonyms(BaseTransform):
             allowed = np.arange(len(names))
             if embeddings is not None:
                 chances = synonym_scores(embeddings[i], names, self.temperature)
-                allowed = np.flatnonzero(chances > self.threshold)
-                allowed = allowed if len(allowed) else [chances.argmax()]
+                allowed = probable(chances, self.threshold)
             drawn[i] = np.random.choice(allowed)
         results['segment_synonyms'] = drawn
         return results
@@ -92,6 +91,12 @@ class DrawSynonyms(BaseTransform):
     def __repr__(self) -> str:
         options = (self.path, self.store, self.threshold, self.temperature)
         return f'{type(self).__name__}{options!r}'
+
+
+def probable(chances: np.ndarray, threshold: float) -> np.ndarray:
+    """Which names of (m,) may be drawn: those above the threshold, or the most probable one."""
+    found = np.flatnonzero(chances > threshold)
+    return found if len(found) else chances.argmax(keepdims=True)
 
 
 def synonym_scores(embedding: np.ndarray, names: np.ndarray, temperature: float) -> np.ndarray:

@@ -20,6 +20,8 @@ from mmengine.structures import InstanceData
 from torch import nn
 from torch.nn.functional import interpolate
 
+from mmdet_vild.datasets.draw_synonyms import probable
+from mmdet_vild.evaluation.open_vocabulary_seg_metric import ious, means, pixel_counts
 from mmdet_vild.models import SynonymLoss, Words
 from mmdet_vild.models.segmentors.open_vocabulary_fusion_head import (
     OpenVocabularyFusionHead,
@@ -279,6 +281,35 @@ def test_vocabulary_of_an_image(parity, tmp_path):
         assert columns == sorted(map(row, part['columns']))
         own = [row(part['columns'][target]) for target in part['target_columns']]
         assert own == drawn[0].tolist()
+
+
+def test_what_may_be_drawn(parity):
+    """The names of more than 0.1, of which the authors' code drew one."""
+    numbers = {key.split('/')[1] for key in parity if key.endswith('/probabilities')}
+    if not numbers:
+        pytest.skip('not in this file')
+    for number in numbers:
+        part = {k: parity[f'draw/{number}/{k}'] for k in ('candidates', 'probabilities', 'drawn')}
+        for names, chances, drawn in zip(*part.values(), strict=True):
+            allowed = probable(chances, 0.1)
+            assert allowed.tolist() == [i for i, p in enumerate(chances.tolist()) if p > 0.1]
+            assert drawn in names[allowed]
+
+
+def test_metric(parity):
+    """Each class's IoU, and both means; a class is predicted that no picture has."""
+    if 'metric/iou' not in parity:
+        pytest.skip('not in this file')
+    part = {k.split('/')[1]: v for k, v in parity.items() if k.startswith('metric/')}
+    count, ignored = int(part['num_classes']), int(part['ignore_index'])
+    pictures = zip(part['prediction'], part['ground_truth'], strict=True)
+    counts = sum(pixel_counts(found, true, count, ignored, None, 'it') for found, true in pictures)
+    np.testing.assert_allclose(ious(counts), part['iou'], rtol=1e-12)
+    found = means(counts)
+    for ours, theirs in (('mIoU', 'miou_present'), ('mIoU_mmdet', 'miou_union'),
+                         ('pAcc', 'pixel_accuracy')):  # fmt: skip
+        assert found[ours] / 100 == pytest.approx(float(part[theirs]), rel=1e-12)
+    assert found['mIoU'] != found['mIoU_mmdet']
 
 
 def test_crops(parity):
