@@ -15,7 +15,11 @@ from .load_semantic_segmentation import LoadSemanticSegmentation
 from .number_segments import NumberSegments
 from .open_vocabulary_coco import OpenVocabularyCocoDataset, OVCocoDataset
 from .open_vocabulary_lvis import OpenVocabularyLVISDataset
-from .open_vocabulary_panoptic import CocoPanoptic133Dataset, OpenVocabularyPanopticDataset
+from .open_vocabulary_panoptic import (
+    CocoPanoptic133Dataset,
+    OpenVocabularyPanopticDataset,
+    OVCocoPanopticDataset,
+)
 from .open_vocabulary_seg import OpenVocabularySegDataset
 from .pack_segment_inputs import PackSegmentInputs
 from .pack_vild_inputs import PackViLDInputs
@@ -37,7 +41,7 @@ __all__ = [
     'KeepOriginalImage', 'LoadSemanticSegmentation', 'NumberSegments',
     'OpenVocabularyCocoDataset', 'OpenVocabularyLVISDataset', 'OpenVocabularyPanopticDataset',
     'OpenVocabularySegDataset', 'ORIGINAL_BOXES_KEY', 'original_image', 'ORIGINAL_LABELS_KEY',
-    'OVCocoDataset', 'PackSegmentInputs', 'PackViLDInputs', 'PascalContext59Dataset',
+    'OVCocoDataset', 'OVCocoPanopticDataset', 'PackSegmentInputs', 'PackViLDInputs', 'PascalContext59Dataset',
     'PascalVOC20Dataset', 'PascalVOC21Dataset', 'RepeatFactorSampler', 'SegmentEmbeddings',
     'SegmentInstances', 'to_original',
 ]  # fmt: skip

@@ -135,3 +135,17 @@ class CocoPanoptic133Dataset(OpenVocabularyPanopticDataset):
         classes=tuple(map(plain_name, CocoPanopticDataset.METAINFO['classes'])),
         palette=CocoPanopticDataset.METAINFO['palette'],
     )
+
+
+@DATASETS.register_module()
+class OVCocoPanopticDataset(CocoPanoptic133Dataset):
+    """COCO panoptic with the 18 novel categories of GKC, 13 things and 5 kinds of stuff."""
+
+    METAINFO = dict(
+        **CocoPanoptic133Dataset.METAINFO,
+        novel_classes=(
+            *('bicycle', 'stop sign', 'cow', 'giraffe', 'suitcase', 'frisbee', 'skateboard'),
+            *('wine glass', 'apple', 'carrot', 'toilet', 'keyboard', 'scissors', 'bridge'),
+            *('cardboard', 'playingfield', 'river', 'wall stone'),
+        ),
+    )

@@ -210,8 +210,9 @@ def test_extraction(name, tmp_path, seeded):
     assert found.embeddings.shape == (2, model.teacher.embed_dims)
     assert model.masked == ('rn50' in name)
     path = config.test_evaluator.path.removeprefix(f'{tmp_path}/')
-    final = read('gkc/gkc_r50-clip_8xb14-50k_coco-panoptic.py')
+    final = read(f'gkc/gkc_r50-clip_8xb14-50k_{name.split("_")[-1]}')  # of the same data
     assert path in {each['store']['path'] for each in final.train_pipeline if 'store' in each}
+    assert config.test_dataloader.dataset.type == final.train_dataloader.dataset.type
     assert 'EmbeddingStoreHook' in {hook.type for hook in config.custom_hooks}
 
 

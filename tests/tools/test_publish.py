@@ -36,6 +36,9 @@ def test_seeds_add_up(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert run(tmp_path, 10, {'a': {'AP': 7}}) == expect('Seeds 2, 10', 'AP 4 and 7')
     file = tmp_path / 'results' / 'figures.json'
     assert json.loads(file.read_text()) == {'2': {'a': {'AP': 4}}, '10': {'a': {'AP': 7}}}
+    assert run(tmp_path, 10, {'a': {'AP': float('nan')}}) == expect('Seeds 2, 10', 'AP 4 and None')
+    assert 'NaN' not in file.read_text()  # which is no JSON
+    run(tmp_path, 10, {'a': {'AP': 7}})
     capsys.readouterr()
 
     # of other rows there is no mean; none are lost

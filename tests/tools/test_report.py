@@ -186,3 +186,9 @@ def test_full_tables():
     cells = [cell.strip() for cell in lines[4].strip('|').split('|')]
     assert cells[:5] == ['ViLD', '71.0 ± 1.4', '71.0 ± 1.4', '42.0 ± 2.8', '42.0 ± 2.8']
     assert sum('designs, masks' in line for line in lines) == 2
+
+
+def test_what_is_not_known_is_in_no_mean():
+    assert report.spread([1.0, 2.0, 4.5]) == '2.5 ± 1.8'
+    assert report.spread([1.0, None, 4.0]) == report.spread([1.0, math.nan, 4.0]) == '2.5 ± 2.1'
+    assert report.spread([None, 4.0]) == '4.0' and report.spread([None]) == ''

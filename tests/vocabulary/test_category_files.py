@@ -71,6 +71,9 @@ def test_a_dataset_class_may_say_which_are_novel():
     found = load_categories('OVCocoDataset')
     assert len(found) == 65 and sum(is_novel(c) for c in found) == 17
     assert is_novel(found[4]) and found[4]['name'] == 'airplane' and found[0]['frequency'] == 'f'
+    found = load_categories('OVCocoPanopticDataset')  # 13 things and 5 kinds of stuff of 80 and 53
+    novel = [sum(map(is_novel, some)) for some in (found[:80], found[80:])]
+    assert len(found) == 133 and novel == [13, 5]
 
 
 def test_commas_in_names_of_a_dataset_class_are_between_synonyms():

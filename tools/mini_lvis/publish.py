@@ -24,8 +24,8 @@ def publish(
     Args:
         page: The page of the tables, like ``'ezsd.md'``.
         begin: The line of the page that they go below, down to ``END``.
-        name: Of the file of figures, ``docs/results/NAME.json``: by seeds, to three decimals. The
-            same seed is replaced.
+        name: Of the file of figures, ``docs/results/NAME.json``: by seeds, to three decimals, and
+            null for NaN. The same seed is replaced.
         seed: Whose figures they are.
         rows: The figures: numbers, or dicts of such.
         tables: Makes the Markdown, of the figures of each seed.
@@ -36,7 +36,11 @@ def publish(
     """
     file = docs / 'results' / f'{name}.json'
     kept = json.loads(file.read_text()) if file.exists() else {}
-    kept[str(seed)] = json.loads(json.dumps(rows), parse_float=lambda text: round(float(text), 3))
+    kept[str(seed)] = json.loads(
+        json.dumps(rows),
+        parse_float=lambda text: round(float(text), 3),
+        parse_constant=lambda text: None,
+    )
     seeds = sorted(kept, key=int)
     file.parent.mkdir(parents=True, exist_ok=True)
     lines = ',\n'.join(f'"{each}": {json.dumps(kept[each])}' for each in seeds)

@@ -185,8 +185,11 @@ def full_tables(
     return '\n\n'.join(tables)
 
 
-def spread(values: Sequence[float], digits: int = 1) -> str:
-    """The mean and, of several values, the standard deviation."""
+def spread(values: Sequence[float | None], digits: int = 1) -> str:
+    """The mean and, of several values, the standard deviation; of what is not known, nothing."""
+    values = [value for value in values if value is not None and np.isfinite(value)]
+    if not values:
+        return ''
     deviation = f' ± {np.std(values, ddof=1):.{digits}f}' if len(values) > 1 else ''
     return f'{np.mean(values):.{digits}f}{deviation}'
 
