@@ -41,7 +41,7 @@ __all__ = [
     'KeepOriginalImage', 'LoadSemanticSegmentation', 'NumberSegments',
     'OpenVocabularyCocoDataset', 'OpenVocabularyLVISDataset', 'OpenVocabularyPanopticDataset',
     'OpenVocabularySegDataset', 'ORIGINAL_BOXES_KEY', 'original_image', 'ORIGINAL_LABELS_KEY',
-    'OVCocoDataset', 'OVCocoPanopticDataset', 'PackSegmentInputs', 'PackViLDInputs', 'PascalContext59Dataset',
-    'PascalVOC20Dataset', 'PascalVOC21Dataset', 'RepeatFactorSampler', 'SegmentEmbeddings',
-    'SegmentInstances', 'to_original',
+    'OVCocoDataset', 'OVCocoPanopticDataset', 'PackSegmentInputs', 'PackViLDInputs',
+    'PascalContext59Dataset', 'PascalVOC20Dataset', 'PascalVOC21Dataset', 'RepeatFactorSampler',
+    'SegmentEmbeddings', 'SegmentInstances', 'to_original',
 ]  # fmt: skip
