@@ -181,7 +181,9 @@ def measure(args: argparse.Namespace) -> dict:
         return run_part(command, limit)
 
     todo = parts(args)
-    # Where sizes mean nothing, two may disturb each other.
+    # Where sizes mean nothing, two may disturb each other; they have a thread each.
+    if args.tiny:
+        os.environ.setdefault('OMP_NUM_THREADS', '1')
     with ThreadPoolExecutor(2 if args.tiny else 1) as pool:
         for (name, *_), found in zip(todo, pool.map(run, todo), strict=True):
             results['parts'][name] = found
