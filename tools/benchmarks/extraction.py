@@ -26,6 +26,7 @@ from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from teacher import make_images
 from timing import synchronize
@@ -179,6 +180,7 @@ def main(argv: list[str] | None = None) -> None:
     """Measure and print."""
     args = parse_args(argv)
     register_all_modules()
+    MMLogger.get_current_instance().setLevel('ERROR')  # that weights are random
     network = f'the RPN of a ResNet-50; at most {args.regions} regions an image'
     if args.proposer == 'anchors':
         network = f'the anchors in which the teacher looks for {args.regions} regions an image'
