@@ -128,7 +128,7 @@ class CLIPAnchorProposer(Proposer):
 
     def _check(self, model: nn.Module) -> None:
         wide = model.teacher.embed_dims, self.text.embed_dims
-        if not same_space(model.teacher.identity, self.text.teacher) or len(set(wide)) > 1:
+        if not same_space(model.teacher.identity, self.text.teacher) or wide[0] != wide[1]:
             raise ValueError(
                 f'CLIPAnchorProposer compares regions that {model.teacher.identity} embeds, '
                 f'{wide[0]} wide, with the words of {self.text_file}, which {self.text.teacher} '

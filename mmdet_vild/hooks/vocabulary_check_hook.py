@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import product, zip_longest
 from pathlib import PurePath
 from typing import Any
@@ -240,18 +241,21 @@ def _check_store(
 
 
 def _check_sizes(store: Any, transforms: Sequence, paths: dict) -> None:
-    """Some pictures have the size that the store says. The loader will look at all of them."""
+    """Some pictures have the size that the store says. The loader will look at all of them.
+
+    One without a record is skipped here: where that is not allowed, :func:`_check_store` said so.
+    """
     load = next(iter(transforms), None)
     if not (isinstance(store, EmbeddingStore) and isinstance(load, LoadImageFromFile)):
         return
-    done = set(store.img_ids())
-    known = [(img_id, path) for img_id, path in paths.items() if path and img_id in done]
+    known = [(img_id, path) for img_id, path in paths.items() if path]
     for img_id, path in known[:: -(-len(known) // PROBED) or 1]:
         try:
             results = load(dict(img_id=img_id, img_path=path))
         except Exception:  # which the loader will say, too
             continue
-        store.read(results)
+        with suppress(MissingRecordError):
+            store.read(results)
 
 
 def _check_batch_augments(model: nn.Module) -> None:

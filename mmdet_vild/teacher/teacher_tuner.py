@@ -83,7 +83,7 @@ class TeacherTuner(BaseModel):
         self.max_regions = max_regions
         self.vocabulary = TextEmbeddings.load(text_embeddings)
         wide = self.teacher.embed_dims, self.vocabulary.embed_dims
-        if not same_space(self.teacher.identity, self.vocabulary.teacher) or len(set(wide)) > 1:
+        if not same_space(self.teacher.identity, self.vocabulary.teacher) or wide[0] != wide[1]:
             raise ValueError(
                 f'the teacher to be tuned is {self.teacher.identity} and {wide[0]} wide, but '
                 f'{self.vocabulary.teacher} encoded {text_embeddings}, {wide[1]} wide; encode the '

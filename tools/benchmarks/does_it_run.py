@@ -121,9 +121,9 @@ def mini(config: str, folder: str) -> nn.Module:
     if 'teacher' in model:
         model.teacher.update(model_name='mini-clip-lite0', autocast=None)
     counts = dict.fromkeys(('num_classes', 'num_things_classes'), len(NAMES))
-    counts['drop_base'] = False  # to which random weights would have all regions belong
     files = {'text_embeddings': f'{folder}/mini.npz', 'pretrained': f'{folder}/teacher.pt'}
-    fill(model, counts | files)
+    # To random weights all regions look like one category, which may be a base one.
+    fill(model, counts | files | {'drop_base': False})
     torch.manual_seed(0)
     model = MODELS.build(model)
     model.init_weights()
@@ -241,7 +241,7 @@ def does_it_run(args: argparse.Namespace, folder: str) -> int | None:
     for number, (config, what) in enumerate(SYSTEMS[args.begin :], args.begin):
         name = f'{Path(config).parent}/{Path(config).stem.split("_")[0]}'
         name += ', own words' if what == WORDS else ''
-        model, expected = None, None
+        model, expected, lost = None, None, False
         for dtype, close in CLOSE.items():
             if args.tiny and dtype == 'float16':
                 continue  # takes a CPU too long
@@ -258,10 +258,10 @@ def does_it_run(args: argparse.Namespace, folder: str) -> int | None:
                 reason = str(error).splitlines()[0] if str(error) else ''
                 cells = [''] * 6
                 said = f'FAILED: {type(error).__name__}: {reason}'.replace('|', '/')
-                if 'CUDA error' in str(error):  # nothing more works on this device
-                    print(f'| {" | ".join((name, dtype, *cells, said))} |', flush=True)
-                    return number + 1
+                lost = 'CUDA error' in str(error)  # nothing more works on this device
             print(f'| {" | ".join((name, dtype, *cells, said))} |', flush=True)
+            if lost:
+                return number + 1
     return None
 
 

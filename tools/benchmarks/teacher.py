@@ -22,7 +22,7 @@ import numpy as np
 import open_clip
 import torch
 from PIL import Image
-from timing import rounds, timed
+from timing import ratio, rounds, timed
 from torch import Tensor
 
 from mmdet_vild.teacher import CROP_SCALES, OpenCLIPTeacher, crop_windows
@@ -140,11 +140,6 @@ def main(argv: list[str] | None = None) -> None:
         [torch.cosine_similarity(peers.embed(*p), teacher.encode_crops(*p)) for p in few]
     )
     print(report(args, teacher, rates, cosines))
-
-
-def ratio(ours: list[float], others: list[float]) -> float:
-    """The median of the rounds' ratios."""
-    return statistics.median(a / b for a, b in zip(ours, others, strict=True))
 
 
 def met(aim: bool) -> str:

@@ -1,9 +1,10 @@
 """How the benchmarks take time."""
 
 import os
+import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from tqdm import tqdm
@@ -33,6 +34,11 @@ def timed(
     result = run()
     synchronize(device)
     return clock() - start, result
+
+
+def ratio(ours: Sequence[float], others: Sequence[float]) -> float:
+    """The median of the rounds' ratios."""
+    return statistics.median(a / b for a, b in zip(ours, others, strict=True))
 
 
 def rounds(count: int, warm_up: int = 0, name: str = 'rounds') -> Iterator[int]:

@@ -38,7 +38,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.structures import InstanceData
-from timing import rounds, timed
+from timing import ratio, rounds, timed
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -309,8 +309,7 @@ def aims(names: Sequence[str], seconds: dict[str, list[float]]) -> str:
     for name in names[1:] if names[0] == 'Mask R-CNN' else ():
         most = AIMS.get(name.split(',')[0])
         if most:
-            ratios = [a / b for a, b in zip(seconds[name], seconds[names[0]], strict=True)]
-            met = 'met' if statistics.median(ratios) <= most else 'missed'
+            met = 'met' if ratio(seconds[name], seconds[names[0]]) <= most else 'missed'
             said.append(f'{name} at most {most:.2f} ({met})')
     return f'\n\nAims: {", ".join(said)}.' if said else ''
 

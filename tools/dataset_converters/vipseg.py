@@ -48,7 +48,7 @@ def main() -> None:
     content = json.loads(read_text(args.root, 'panoVIPSeg_categories.json'))
     categories = sorted(content, key=lambda category: category['id'])
     ids = [category['id'] for category in categories]
-    things = [category['id'] for category in categories if category.get('isthing', True)]
+    stuff = [category['id'] for category in categories if not category.get('isthing', True)]
     if unknown := sorted(set(args.novel) - set(ids)):
         parser.error(f'these --novel ids are not in panoVIPSeg_categories.json: {unknown}')
     words = [
@@ -73,7 +73,7 @@ def main() -> None:
                 f'panomasks and are left out, such as {missing[0]}'
             )
         for path in track_iter_progress(paths):
-            labels = to_labels(np.array(Image.open(path)), ids, things, path)
+            labels = to_labels(np.array(Image.open(path)), ids, stuff, path)
             frame = path.relative_to(args.root / 'panomasks').with_suffix('')
             target = args.out / 'semantic' / f'{frame}.png'
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ def mask_paths(root: Path, split: str) -> tuple[list[Path], list[str], int]:
     return paths, [video for video in masks if not masks[video]], len(masks)
 
 
-def to_labels(mask: np.ndarray, ids: list[int], things: list[int], path: Path) -> np.ndarray:
+def to_labels(mask: np.ndarray, ids: list[int], stuff: list[int], path: Path) -> np.ndarray:
     """(H, W) uint8, the place of each pixel's category in ``ids``; 255 for none.
 
     Instances of what is no thing, as the official masks have 200, are none: mistakes for 0.
@@ -120,13 +120,12 @@ def to_labels(mask: np.ndarray, ids: list[int], things: list[int], path: Path) -
     Args:
         mask: (H, W), a category's id plus 1, for instances of things times 100 plus their number.
         ids: Of the categories, in label order.
-        things: Those of them that are no stuff.
+        stuff: Those of them that are no things.
         path: Of the mask, for errors.
     """
     mask = mask.astype(np.int64)
     numbers = np.where(mask < FIRST_INSTANCE, mask, mask // INSTANCES)
-    stuff = [id_ + 1 for id_ in ids if id_ not in things]
-    numbers[(mask >= FIRST_INSTANCE) & np.isin(numbers, stuff)] = 0
+    numbers[(mask >= FIRST_INSTANCE) & np.isin(numbers - 1, stuff)] = 0
     found, inverse = np.unique(numbers, return_inverse=True)
     labels = {0: IGNORED, **{id_ + 1: label for label, id_ in enumerate(ids)}}
     if unknown := [number for number in found.tolist() if number not in labels]:
