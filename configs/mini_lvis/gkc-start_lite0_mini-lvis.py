@@ -2,7 +2,7 @@
 # make a difference. Queries learn names slowly: after a quarter of this they tell materials apart.
 _base_ = './gkc-plain_lite0_mini-lvis.py'
 
-max_iters = 1400
+max_iters = 1000
 train_cfg = dict(max_iters=max_iters, val_begin=max_iters + 1)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=50),
