@@ -61,8 +61,8 @@ def original_image(data_sample: DetDataSample) -> np.ndarray:
     if image is None:
         raise ValueError(
             f'the sample of {data_sample.metainfo.get("img_path")} has no ori_img; put '
-            'KeepOriginalImage after LoadImageFromFile in the test pipeline, and PackViLDInputs in '
-            'place of PackDetInputs'
+            'KeepOriginalImage after LoadImageFromFile in the test pipeline (in tta_pipeline, for '
+            '--tta), and PackViLDInputs in place of PackDetInputs'
         )
     return image
 

@@ -4,16 +4,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmdet_vild.options import Fraction, NotNegative
+
 
 def partial_objects(
-    boxes: Tensor, scores: Tensor, labels: Tensor, overlap: float, score_ratio: float = 0.0
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor,
+    overlap: Fraction,
+    score_ratio: NotNegative = 0.0,
 ) -> Tensor:
     """Which detections lie for the most part inside a larger one of their class.
 
     NMS by IoU keeps them, for a small box inside a large one has a small IoU; and a crop of a part
     of an object is, to CLIP, often as much that object as the whole is. The measure is the
-    intersection over the smaller box's own area, as COCO has it for crowds. The order of the
-    detections does not matter, nor whether the larger one is itself a part of something.
+    intersection over the smaller box's own area, as COCO has it for crowds. What is itself a part
+    has no parts. The order of the detections does not matter.
 
     Args:
         boxes: (n, 4).
@@ -38,8 +44,11 @@ def partial_objects(
     sides = np.maximum(sides, 0)
     inside = sides[:, 0] * sides[:, 1] > overlap * areas[small]
     inside &= scores[large] >= score_ratio * scores[small]
+    small, large = small[inside], large[inside]
     found = np.zeros(len(boxes), bool)
-    found[small[inside]] = True
+    # The largest come first: what is larger than a detection is decided before it.
+    for i in areas[small].argsort()[::-1].tolist():
+        found[small[i]] |= not found[large[i]]
     return torch.from_numpy(found).to(device)
 
 

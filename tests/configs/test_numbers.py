@@ -132,11 +132,9 @@ OLN |= at('model.train_cfg.rpn.sampler', num=256, pos_fraction=1, neg_pos_ub=0)
 PLUS = OLN | at('head.cls_predictor_cfg', with_background=False, bias=-10, learned_temperature=True)
 PLUS |= at('head', loss_iou=dict(type='LocalisationQualityLoss'), ensemble_weight=2 / 3)
 PLUS |= at('head.loss_cls', type='CrossEntropyLoss', use_sigmoid=True)
-PLUS |= at('model.test_cfg.rcnn.partial', overlap=0.8, score_ratio=0.5)
 NO_PLUS = at('head.cls_predictor_cfg', with_background=None, bias=None, learned_temperature=None)
 NO_PLUS |= at('head', loss_iou=None, ensemble_weight=None)
 NO_PLUS |= at('head.loss_cls', type='CrossEntropyLoss', use_sigmoid=False)
-NO_PLUS |= at('model.test_cfg.rcnn.partial', overlap=None, score_ratio=None)
 #: F-VLM's alpha and beta.
 F_VLM = at('model', type='TeacherScoredViLD', best=300, base_weight=0.35, novel_weight=0.65)
 #: A learned classifier; MMDetection's bbox head has no norms after its FCs, and 256 channels.

@@ -28,16 +28,20 @@ def tensors(detections):
 
 
 def by_loops(detections, overlap, ratio):
-    """In whole numbers, pair by pair."""
-    found = []
-    for x, y, w, h, score, label in detections:
+    """In whole numbers, pair by pair, the largest first."""
+    order = sorted(range(len(detections)), key=lambda i: -detections[i][2] * detections[i][3])
+    found, whole = [False] * len(detections), []
+    for i in order:
+        x, y, w, h, score, label = detections[i]
         parts = False
-        for x2, y2, w2, h2, score2, label2 in detections:
+        for x2, y2, w2, h2, score2, label2 in whole:
             across = max(min(x + w, x2 + w2) - max(x, x2), 0)
             down = max(min(y + h, y2 + h2) - max(y, y2), 0)
             larger = label == label2 and w2 * h2 > w * h and score2 >= ratio * score
             parts |= larger and across * down > overlap * w * h
-        found.append(parts)
+        found[i] = parts
+        if not parts:
+            whole.append(detections[i])
     return found
 
 
@@ -115,6 +119,14 @@ def test_a_crop_of_a_part_goes_and_what_is_beside_stays():
     assert partial_objects(boxes, scores, labels, 0.8).tolist() == [False, True, False, False]
     # The whole cup is less sure of itself than is asked for.
     assert not partial_objects(boxes, scores, labels, 0.8, score_ratio=0.9).any()
+
+
+def test_what_is_a_part_itself_has_no_parts():
+    """So the largest, which is too unsure of itself for the smallest, does not take it by steps."""
+    boxes = torch.tensor([[10.0, 10, 20, 20], [5, 5, 30, 30], [0, 0, 50, 50]])
+    scores, labels = torch.tensor([1.0, 0.6, 0.35]), torch.zeros(3)
+    assert partial_objects(boxes, scores, labels, 0.8, 0.5).tolist() == [False, True, False]
+    assert partial_objects(boxes, scores, labels, 0.8, 0.3).tolist() == [True, True, False]
 
 
 def test_objectness_that_nobody_knows_is_refused():

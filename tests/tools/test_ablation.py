@@ -144,6 +144,8 @@ def test_tables() -> None:
     assert text.count('| 12.3 ± 0.0 |\n') == 4
     assert '| ViLD+ | x 1.30, x 0.96 | -0.5, +1.0 | x 1.30, x 0.96 | -0.5, +1.0 |' in text
     assert 'against' not in ablation.tables('regions', per_seed)
+    nothing = [{'ViLD-ensemble': row(0, 30), 'ViLD+': row(26, 29.5)}]
+    assert '| ViLD+ | - | -0.5 | - | -0.5 |' in ablation.tables('plus', nothing)
 
 
 def test_a_fork_goes_on_by_itself(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:

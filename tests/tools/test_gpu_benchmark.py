@@ -72,7 +72,7 @@ def test_command_lines_are_those_of_the_benchmarks(device, tiny, monkeypatch):
         if script in parse:
             parse[script](options)
         seen.add(script)
-    others = ('does_it_run.py', 'profiles.py', 'teacher.py', 'postprocess.py')
+    others = ('does_it_run.py', 'profiles.py', 'teacher.py', 'postprocess.py', 'teacher_scores.py')
     assert seen == {*others, *parse}
 
 

@@ -265,7 +265,8 @@ def ratios(per_seed: Sequence[dict[str, dict]]) -> str:
         for title in titles:
             of = [(rows[method], rows[REFERENCE]) for rows in per_seed]
             ap = [(one[title]['bbox']['AP'], other[title]['bbox']['AP']) for one, other in of]
-            cells.append(', '.join(f'x {one["novel"] / other["novel"]:.2f}' for one, other in ap))
+            novel = [one['novel'] / other['novel'] if other['novel'] else None for one, other in ap]
+            cells.append(', '.join('-' if ratio is None else f'x {ratio:.2f}' for ratio in novel))
             cells.append(', '.join(f'{one["base"] - other["base"]:+.1f}' for one, other in ap))
         lines.append('| ' + ' | '.join([method, *cells]) + ' |')
     return '\n'.join(lines)

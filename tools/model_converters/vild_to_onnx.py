@@ -51,6 +51,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('checkpoint', help='its checkpoint')
     parser.add_argument('--out', required=True, help='the folder to write')
     args = parser.parse_args(argv)
+    try:
+        import onnx  # noqa: F401  # torch's exporter needs it, in the end
+    except ImportError:
+        parser.error('onnx is not installed; pip install "mmdet_vild[onnx]"')
     cfg = Config.fromfile(args.config)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     model = MODELS.build(copy.deepcopy(cfg.model))  # which changes what it is given

@@ -1,7 +1,6 @@
 # ViLD-ensemble with what later papers add (docs/vild_plus.md): an RPN that learns how well regions
-# are localised (OLN), a sigmoid of each word in place of the softmax (LP-OVOD), the IoU of a region
-# in its scores (OLN), and no detections of parts of what is detected whole. The numbers of the last
-# lines are where to start from; we have tuned none of them.
+# are localised (OLN), a sigmoid of each word in place of the softmax (LP-OVOD), and the IoU of a
+# region in its scores (OLN). Its numbers are the papers'; we have tuned none of them.
 _base_ = './vild_mask-rcnn_r50_fpn.py'
 
 model = dict(
@@ -24,5 +23,4 @@ model = dict(
             sampler=dict(pos_fraction=1.0, neg_pos_ub=0),
         ),
     ),
-    test_cfg=dict(rcnn=dict(partial=dict(overlap=0.8, score_ratio=0.5))),
 )

@@ -8,7 +8,7 @@ from mmdet.registry import MODELS
 
 from mmdet_vild.options import checked_options
 
-from ..losses import LocalisationQualityLoss, localisation_quality
+from ..losses import localisation_quality, quality_loss
 
 
 @MODELS.register_module()
@@ -44,17 +44,13 @@ class OLNRPNHead(RPNHead):
         self, quality: Literal['centerness', 'iou'] = 'centerness', loss_cls: dict | None = None,
         **kwargs,
     ) -> None:  # fmt: skip
-        loss_cls = dict(loss_cls or dict(type='LocalisationQualityLoss'), use_sigmoid=True)
-        super().__init__(loss_cls=loss_cls, **kwargs)
+        loss_cls = loss_cls or dict(type='LocalisationQualityLoss')
+        quality_loss(loss_cls, 'loss_cls of OLNRPNHead')
+        super().__init__(loss_cls=dict(loss_cls, use_sigmoid=True), **kwargs)
         self.quality = quality
-        if not isinstance(self.loss_cls, LocalisationQualityLoss):
-            raise TypeError(
-                'loss_cls of OLNRPNHead must be a LocalisationQualityLoss, found '
-                f'{type(self.loss_cls).__name__}; write loss_cls=dict(_delete_=True, '
-                "type='LocalisationQualityLoss')"
-            )
         sampler = (self.train_cfg or {}).get('sampler')
-        if self.train_cfg and (not sampler or sampler.get('neg_pos_ub') != 0):
+        wanted = dict(neg_pos_ub=0, pos_fraction=1)
+        if self.train_cfg and wanted != {key: (sampler or {}).get(key) for key in wanted}:
             raise ValueError(
                 f'OLNRPNHead learns of no negatives, but the sampler of train_cfg.rpn is {sampler};'
                 ' set its neg_pos_ub=0 and pos_fraction=1.0'

@@ -2,6 +2,7 @@
 
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
+from mmdet.structures.bbox import bbox_flip
 from mmdet.utils import InstanceList
 from mmengine.structures import InstanceData
 from torch import Tensor
@@ -62,7 +63,9 @@ class CropClassifierMixin:
 
     def crop_probabilities(self, boxes: Tensor, data_sample, words: Words) -> Tensor:
         """The teacher's (n, C + R) for crops of boxes (n, 4), in pixels of the network's input."""
-        crops = to_original(boxes.cpu(), data_sample)
+        crops, meta = to_original(boxes.cpu(), data_sample), data_sample.metainfo
+        if meta.get('flip'):  # the original picture is not
+            crops = bbox_flip(crops, meta['ori_shape'], meta['flip_direction'])
         embeddings = self.teacher.embed_regions([original_image(data_sample)], [crops])
         classifier = self.text_classifier
         similarities = classifier.classify(embeddings, words)[:, : len(words.names)]

@@ -15,6 +15,7 @@ from mmdet_vild.vocabulary import TextEmbeddings, is_novel, load_categories
 from ..words import Words, level_pictures
 from .clip_on_crops import CropClassifierMixin
 from .open_vocabulary_mixin import OpenVocabularyMixin
+from .vild import check_test_cfg
 
 
 @MODELS.register_module()
@@ -51,6 +52,7 @@ class CLIPOnStockDetector(CropClassifierMixin, OpenVocabularyMixin, TwoStageDete
         # Before torch's own attributes, as the mixin asks for the names.
         self._categories, self._prompts = load_categories(vocabulary), tuple(prompts)
         super().__init__(teacher=teacher, **kwargs)
+        check_test_cfg(self.test_cfg)
         _ = self.teacher  # built now: it is needed for every image
 
     @property

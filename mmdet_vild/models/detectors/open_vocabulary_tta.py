@@ -9,6 +9,8 @@ from mmengine.structures import InstanceData
 
 from mmdet_vild.options import checked_options
 
+from ..partial_objects import partial_objects
+
 #: The dimensions of masks (n, h, w) that a flip turns.
 FLIPPED_DIMS = {'horizontal': [2], 'vertical': [1], 'diagonal': [1, 2]}
 
@@ -19,8 +21,9 @@ class OpenVocabularyTTA(DetTTAModel):
     """mmdet's ``DetTTAModel`` for the detectors here, and for any of mmdet's with masks.
 
     The boxes of all views of an image, the original and the flipped one for instance, go through
-    one more NMS. A detection that is kept keeps all that its view found: mmdet's ``labels``,
-    ``scores`` and ``masks``, and ``label_names`` and ``novel``. Masks are not averaged.
+    one more NMS, and the suppression of partial objects, if the detector's ``test_cfg.rcnn`` has
+    it. A detection that is kept keeps all that its view found: mmdet's ``labels``, ``scores`` and
+    ``masks``, and ``label_names`` and ``novel``. Masks are not averaged.
 
     Args:
         tta_cfg: ``nms`` and ``max_per_img``, of which -1 is no limit; default are those of the
@@ -53,6 +56,10 @@ class OpenVocabularyTTA(DetTTAModel):
         found = InstanceData.cat([sample.pred_instances for sample in data_samples])
         if len(found):
             boxes, keep = batched_nms(found.bboxes, found.scores, found.labels, self.tta_cfg['nms'])
+            if partial := (self.module.test_cfg.get('rcnn') or {}).get('partial'):
+                labels = found.labels[keep]
+                whole = ~partial_objects(boxes[:, :4], boxes[:, 4], labels, **partial)
+                boxes, keep = boxes[whole], keep[whole]
             # The host waits for a GPU once, and not for each element of a list.
             kept = keep.tolist()
             lists = {k: found.pop(k) for k, v in list(found.items()) if isinstance(v, list)}

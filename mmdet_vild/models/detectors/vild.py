@@ -11,14 +11,15 @@ from torch import Tensor
 from mmdet_vild.options import (
     Count,
     Fraction,
-    NotNegative,
     Range,
+    check_options,
     check_settings,
     checked_options,
 )
 
 from ..classifiers import CLIPTextClassifier
 from ..float32 import give_float32, in_float32
+from ..partial_objects import partial_objects
 from ..roi_heads import ViLDRoIHead
 from .open_vocabulary_mixin import OpenVocabularyMixin
 
@@ -47,7 +48,7 @@ _TESTING = dict(
         mask_thr_binary=_MaskThreshold | _NoThreshold,
         with_vocabulary=bool,
         objectness_weight=Fraction | None,
-        partial=dict(overlap=Fraction, score_ratio=NotNegative),
+        partial=dict | None,
         explain=object,
     ),
 )
@@ -65,9 +66,10 @@ class ViLD(OpenVocabularyMixin, TwoStageDetector):
         *args, **kwargs: As :class:`OpenVocabularyMixin` and mmdet's ``TwoStageDetector``.
 
     Raises:
-        TypeError: The RoI head is not a :class:`ViLDRoIHead`.
+        TypeError: The RoI head is not a :class:`ViLDRoIHead`, or ``partial`` of ``test_cfg.rcnn``
+            has other arguments than :func:`partial_objects`.
         ValueError: ``test_cfg`` or ``train_cfg`` has a threshold or a number that finds nothing, or
-            a misspelt key.
+            a key that is misspelt or belongs into one of its dicts.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -77,12 +79,8 @@ class ViLD(OpenVocabularyMixin, TwoStageDetector):
                 f'the roi_head of {type(self).__name__} must be a ViLDRoIHead, found '
                 f'{type(self.roi_head).__name__}'
             )
-        for settings, known, name in (
-            (self.train_cfg, _TRAINING, 'train_cfg'),
-            (self.test_cfg, _TESTING, 'test_cfg'),
-        ):
-            check_settings(settings, known, name)
-            _check_keys(settings, known, name)
+        _check_cfg(self.train_cfg, _TRAINING, 'train_cfg')
+        check_test_cfg(self.test_cfg)
         if self.with_rpn:
             give_float32(self.rpn_head)
 
@@ -109,6 +107,20 @@ class ViLD(OpenVocabularyMixin, TwoStageDetector):
             )
 
 
+def check_test_cfg(test_cfg: dict | None) -> None:
+    """Refuse what a ``test_cfg`` of detectors cannot mean; see :class:`ViLD`."""
+    _check_cfg(test_cfg, _TESTING, 'test_cfg')
+    partial = ((test_cfg or {}).get('rcnn') or {}).get('partial')
+    if partial is not None:
+        found = dict.fromkeys(('boxes', 'scores', 'labels'))
+        check_options('partial of test_cfg.rcnn', partial_objects, **found, **partial)
+
+
+def _check_cfg(settings: dict | None, known: dict, name: str) -> None:
+    check_settings(settings, known, name)
+    _check_keys(settings, known, name)
+
+
 def _check_keys(settings: dict | None, known: dict, name: str) -> None:
     """Raise a ValueError if a key of a dict, or of those inside, is a known one, misspelt."""
     for key, value in (settings or {}).items():
@@ -118,4 +130,9 @@ def _check_keys(settings: dict | None, known: dict, name: str) -> None:
         elif near := get_close_matches(key.lower(), known, 1, 0.7):
             raise ValueError(
                 f'{name} has the key {key!r}, which says nothing here; write {near[0]!r}'
+            )
+        elif inside := [k for k, v in known.items() if isinstance(v, dict) and key in v]:
+            raise ValueError(
+                f'{name} has the key {key!r}, which says nothing here; write it into '
+                f'{" or ".join(inside)} of {name}'
             )

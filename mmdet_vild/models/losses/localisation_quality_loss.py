@@ -48,6 +48,21 @@ class LocalisationQualityLoss(nn.Module):
         return self.loss_weight * distances.sum() / count
 
 
+def quality_loss(config: dict, name: str) -> LocalisationQualityLoss:
+    """The loss of a config, of which a head's option is called ``name``.
+
+    Raises:
+        TypeError: It is another loss.
+    """
+    loss = MODELS.build(config)
+    if not isinstance(loss, LocalisationQualityLoss):
+        raise TypeError(
+            f'{name} must be a LocalisationQualityLoss, found {type(loss).__name__}; write '
+            f"dict(_delete_=True, type='LocalisationQualityLoss')"
+        )
+    return loss
+
+
 def centerness(points: Tensor, boxes: Tensor) -> Tensor:
     """(n,) how central points (n, 2) are in boxes (n, 4): 1 in the centre, 0 outside.
 

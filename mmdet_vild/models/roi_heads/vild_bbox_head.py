@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from mmcv.cnn import build_norm_layer
+from mmdet.models.losses import CrossEntropyLoss, FocalLoss
 from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead
 from mmdet.registry import MODELS
 from mmdet.structures.bbox import bbox_overlaps, get_box_tensor
@@ -16,6 +17,7 @@ from mmdet_vild.options import Fraction, checked_options
 
 from ..classifiers import CLIPTextClassifier
 from ..explained_detections import explained_detections
+from ..losses import quality_loss
 from ..words import Words
 
 
@@ -38,11 +40,14 @@ def _check_loss_cls(head: str, config: dict | None, classifier: dict) -> None:
     """Refuse a classification loss that is not one of the classifier's scores."""
     loss = None if config is None else MODELS.build(config)
     sigmoid = classifier.get('bias') is not None
-    of_sigmoid = getattr(loss, 'use_sigmoid', False)
-    if getattr(loss, 'custom_activation', False) or of_sigmoid != sigmoid:
+    fits = getattr(loss, 'use_sigmoid', False) == sigmoid
+    if sigmoid:  # others of mmdet want other targets than labels
+        fits &= isinstance(loss, CrossEntropyLoss | FocalLoss)
+        fits &= not getattr(loss, 'activated', False)
+    if getattr(loss, 'custom_activation', False) or not fits:
         way = (
-            'a sigmoid of each word, as its classifier has a bias; its loss_cls must be one of '
-            'sigmoids, such as CrossEntropyLoss with use_sigmoid=True'
+            'a sigmoid of each word, as its classifier has a bias; its loss_cls must be '
+            'CrossEntropyLoss or FocalLoss, with use_sigmoid=True and of logits'
             if sigmoid
             else 'a softmax over the words and background; its loss_cls must be one of softmax, '
             'such as CrossEntropyLoss with use_sigmoid=False'
@@ -68,7 +73,7 @@ class ViLDBBoxHead(ConvFCBBoxHead):
     ``cls_predictor_cfg`` must be a :class:`CLIPTextClassifier`. A classifier without background
     makes it the head of ViLD-image, which has no classification loss: it learns from the
     teacher's image embeddings alone, and scores by a softmax over the categories. One with a
-    ``bias`` classifies by a sigmoid of each word, and needs a ``loss_cls`` of sigmoids, such as
+    ``bias`` classifies by a sigmoid of each word, and needs a ``loss_cls`` of sigmoids:
     ``CrossEntropyLoss`` or ``FocalLoss`` with ``use_sigmoid=True``.
 
     Args:
@@ -122,7 +127,11 @@ class ViLDBBoxHead(ConvFCBBoxHead):
                 f'cls_predictor_cfg of {name} must be a CLIPTextClassifier, found '
                 f'{type(self.fc_cls).__name__}'
             )
-        self.loss_iou = None if loss_iou is None else MODELS.build(loss_iou)
+        self.loss_iou = None
+        if loss_iou is not None:
+            if not with_reg:
+                raise ValueError(f'loss_iou of {name} needs a head with boxes, with_reg=True')
+            self.loss_iou = quality_loss(loss_iou, f'loss_iou of {name}')
         self.iou_weight = iou_weight
         if loss_iou is not None:
             self.fc_iou = nn.Linear(self.shared_out_channels, 1)
@@ -202,6 +211,8 @@ class ViLDBBoxHead(ConvFCBBoxHead):
         if self.fc_cls.has_loss:
             logits = self.fc_cls.training_logits(cls_score, labels)
             losses = super().loss(logits, *targets, *args, **kwargs)
+            if self.fc_cls.bias is not None:  # that of labels, to which background is a word
+                losses.pop('acc', None)
             if not logits.numel():
                 losses['loss_cls'] = logits.sum()
         else:

@@ -129,11 +129,14 @@ def test_proposes_as_mmdet_does():
 
 
 def test_refused():
-    wrong = dict(type='CrossEntropyLoss', use_sigmoid=True)
-    with pytest.raises(TypeError, match='must be a LocalisationQualityLoss, found CrossEntropy'):
-        head(loss_cls=wrong)
+    for wrong in (dict(type='CrossEntropyLoss', use_sigmoid=True), dict(type='L1Loss')):
+        found = f'must be a LocalisationQualityLoss, found {wrong["type"]}'
+        with pytest.raises(TypeError, match=found):
+            head(loss_cls=wrong)
     with pytest.raises(ValueError, match='learns of no negatives, but the sampler'):
         head(sampler={key: value for key, value in SAMPLER.items() if key != 'neg_pos_ub'})
+    with pytest.raises(ValueError, match="pos_fraction': 0.5.*set its neg_pos_ub=0"):
+        head(sampler=dict(SAMPLER, pos_fraction=0.5))
     with pytest.raises(ValueError, match="quality of OLNRPNHead must be 'centerness' or 'iou'"):
         head(quality='area')
     without = {key: value for key, value in config().items() if key != 'train_cfg'}

@@ -94,6 +94,21 @@ def test_vild_text_clip(detector: SmallDetector, fixed_boxes, monkeypatch, weigh
     check(detector.predict(detector.sample(TWICE)).pred_instances, expected)
 
 
+@pytest.mark.parametrize('direction', ['horizontal', 'vertical', 'diagonal'])
+def test_a_flipped_view_has_the_crops_of_the_picture(detector: SmallDetector, direction) -> None:
+    """In pixels of the picture, which is not flipped; as --tta asks for."""
+    boxes = BOXES * 2
+    if direction != 'vertical':
+        boxes = torch.stack([200 - boxes[:, 2], boxes[:, 1], 200 - boxes[:, 0], boxes[:, 3]], 1)
+    if direction != 'horizontal':
+        boxes = torch.stack([boxes[:, 0], 160 - boxes[:, 3], boxes[:, 2], 160 - boxes[:, 1]], 1)
+    sample = detector.sample(TWICE)['data_samples'][0]
+    sample.set_metainfo(dict(flip=True, flip_direction=direction))
+    words = detector.model.text_classifier.words
+    found = detector.model.crop_probabilities(boxes, sample, words)
+    np.testing.assert_allclose(found.detach(), clip_scores(detector), atol=1e-5)
+
+
 def test_an_impossible_ensemble_weight_is_refused(detector: SmallDetector) -> None:
     with pytest.raises(ValueError, match='a number from 0 to 1, found 1.5'):
         detector.build(type='ViLDTextCLIP', ensemble_weight=1.5)

@@ -18,13 +18,14 @@ TWICE = dict(type='Resize', scale=(200, 160), keep_ratio=True)
 LARGE = dict(type='Resize', scale=(330, 260), keep_ratio=True)
 
 
-@pytest.fixture(scope='module')
-def detector(tmp_path_factory: pytest.TempPathFactory) -> SmallDetector:
-    """An ensemble whose scores and boxes are not all alike."""
-    detector = SmallDetector(tmp_path_factory.mktemp('onnx'), 'vild-ensemble')
+@pytest.fixture(scope='module', params=['vild-ensemble', 'vild-plus'])
+def detector(request, tmp_path_factory: pytest.TempPathFactory) -> SmallDetector:
+    """Of softmaxes, or of sigmoids and IoUs; scores and boxes are not all alike."""
+    detector = SmallDetector(tmp_path_factory.mktemp('onnx'), request.param)
     generator = torch.Generator().manual_seed(0)
+    spread_out = ('rpn_cls', 'rpn_reg', 'fc_cls.projection', 'fc_reg', 'fc_iou')
     for name, parameter in detector.model.named_parameters():
-        if any(part in name for part in ('rpn_cls', 'rpn_reg', 'fc_cls.projection', 'fc_reg')):
+        if any(part in name for part in spread_out):
             spread = 0.05 if 'reg' in name else 0.5
             parameter.data.normal_(std=spread, generator=generator)
     return detector
@@ -47,19 +48,19 @@ def exported(detector: SmallDetector, tmp_path_factory: pytest.TempPathFactory):
 @pytest.mark.parametrize('resize', [TWICE, LARGE], ids=['twice', 'large'])
 @pytest.mark.parametrize('words', [None, ['owl', 'blue ring', 'tow truck']])
 def test_finds_what_pytorch_finds(detector: SmallDetector, exported, resize, words) -> None:
-    """Boxes to a hundredth of a pixel, scores to 1e-4, masks but for a thousandth of them."""
+    """Boxes to a hundredth of a pixel, scores to 1e-3, masks but for a thousandth of them."""
     asked = {} if words is None else dict(text=words)
     expected, found = (
         detector.predict(detector.sample(resize, **asked), model).pred_instances
         for model in (detector.model, exported)
     )
-    assert len(found) == len(expected) > 20
-    torch.testing.assert_close(found.scores, expected.scores, rtol=0, atol=1e-4)
+    assert len(found) == len(expected) > 20 and expected.scores.max() > 0.1
+    torch.testing.assert_close(found.scores, expected.scores, rtol=0, atol=1e-3)
     for i in range(len(expected)):  # those of nearly equal scores may come in another order
         distances = (found.bboxes - expected.bboxes[i]).abs().amax(dim=1)
         distances[found.labels != expected.labels[i]] = torch.inf
         j = distances.argmin()
-        assert distances[j] < 1e-2 and abs(found.scores[j] - expected.scores[i]) < 1e-4
+        assert distances[j] < 1e-2 and abs(found.scores[j] - expected.scores[i]) < 1e-3
         assert (found.masks[j] != expected.masks[i]).float().mean() < 1e-3
     names = {'owl', 'blue ring', 'tow truck'} if words else set(detector.text.names)
     assert set(found.label_names) <= names
@@ -75,7 +76,7 @@ def test_a_batch(detector: SmallDetector, exported) -> None:
         expected = detector.model.predict(batch['inputs'], batch['data_samples'])
     for one, other in zip(found, expected, strict=True):
         one, other = one.pred_instances, other.pred_instances
-        torch.testing.assert_close(one.scores, other.scores, rtol=0, atol=1e-4)
+        torch.testing.assert_close(one.scores, other.scores, rtol=0, atol=1e-3)
 
 
 @pytest.mark.onnx
@@ -148,6 +149,17 @@ def test_pictures_in_place_of_words_are_refused(detector: SmallDetector, monkeyp
         check_exportable(detector.model)
 
 
+def test_the_tool_without_onnx(monkeypatch, capsys) -> None:
+    """Before it loads anything."""
+    import vild_to_onnx
+
+    monkeypatch.setitem(sys.modules, 'onnx', None)
+    with pytest.raises(SystemExit):
+        vild_to_onnx.main(['none.py', 'none.pth', '--out', 'none'])
+    assert 'onnx is not installed; pip install "mmdet_vild[onnx]"' in capsys.readouterr().err
+
+
+@pytest.mark.onnx
 def test_the_tool(detector: SmallDetector, monkeypatch, tmp_path) -> None:
     """Its folder may be moved, as its config finds the graphs; another's checkpoint is refused."""
     import vild_to_onnx

@@ -11,6 +11,8 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import nn
 
+from mmdet_vild.models import partial_objects
+
 pytestmark = pytest.mark.onedl
 
 HEIGHT, WIDTH = 30, 40
@@ -87,6 +89,23 @@ def test_no_limit() -> None:
         model = MODELS.build(dict(type='OpenVocabularyTTA', module=Detector(), tta_cfg=cfg))
         found.append(model.merge_preds([copy.deepcopy(views)])[0].pred_instances)
     assert torch.equal(found[0].scores, found[1].scores) and len(found[0]) > len(found[2]) == 2
+
+
+def test_partial_objects_of_another_view_are_dropped() -> None:
+    """As in a test of one view."""
+    views = [view(None, 40, 0), view('horizontal', 40, 1)]
+    cfg = dict(CFG, max_per_img=-1)
+    model = MODELS.build(dict(type='OpenVocabularyTTA', module=Detector(), tta_cfg=cfg))
+    every = model.merge_preds([copy.deepcopy(views)])[0].pred_instances
+    model.module.test_cfg = copy.deepcopy(model.module.test_cfg)
+    model.module.test_cfg.rcnn.partial = dict(overlap=0.3)
+    found = model.merge_preds([views])[0].pred_instances
+    whole = ~partial_objects(every.bboxes, every.scores, every.labels, 0.3)
+    assert 0 < whole.sum() < len(every)
+    for key in ('bboxes', 'scores', 'labels', 'masks', 'novel'):
+        assert torch.equal(found[key], every[key][whole]), key
+    kept = zip(every.label_names, whole.tolist(), strict=True)
+    assert found.label_names == [name for name, keep in kept if keep]
 
 
 def test_nothing_found() -> None:

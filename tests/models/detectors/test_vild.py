@@ -145,11 +145,12 @@ def test_more_words_than_colours(vild, detect):
             "rcnn of test_cfg has .* 'with_vocab', .*; write 'with_voc",
         ),
         ('rcnn', dict(max_per_image=1), "the key 'max_per_image', .* write 'max_per_img'"),
-        (
-            'rcnn',
-            dict(partial=dict(overlaps=1)),
-            "partial of rcnn .* 'overlaps', .* write 'overlap'",
-        ),
+        *[
+            ('rcnn', dict(partial=dict(overlap=v)), 'overlap of partial of test_cfg.rcnn must')
+            for v in (1.5, -1, NAN, 'x')
+        ],
+        (None, dict(partial=dict(overlap=0.8)), "test_cfg has the key 'partial', .* into rcnn of"),
+        (None, dict(objectness_weight=0.2), "the key 'objectness_weight', .* it into rcnn of"),
         ('rpn', dict(score_thr=0.5, nms_prev=1), "rpn of test_cfg has the key 'nms_prev'"),
         ('rpn_proposal', dict(max_per_img=0), 'max_per_img of rpn_proposal of train_cfg'),
         ('rpn_proposal', dict(max_per_image=9), 'rpn_proposal of train_cfg has the key'),
@@ -157,8 +158,23 @@ def test_more_words_than_colours(vild, detect):
 )
 def test_settings_that_find_nothing(detector_cfg, part, settings, message):
     cfg = detector_cfg()
-    cfg['train_cfg' if part == 'rpn_proposal' else 'test_cfg'].setdefault(part, {}).update(settings)
+    target = cfg['train_cfg' if part == 'rpn_proposal' else 'test_cfg']
+    (target.setdefault(part, {}) if part else target).update(settings)
     with pytest.raises(ValueError, match=message):
+        build(cfg)
+
+
+@pytest.mark.parametrize(
+    'partial, message',
+    [
+        ({}, "partial of test_cfg.rcnn: missing a required argument: 'overlap'"),
+        (dict(overlap=0.8, ratio=1), "partial of test_cfg.rcnn: .* argument 'ratio'"),
+    ],
+)
+def test_other_arguments_of_partial(detector_cfg, partial, message):
+    cfg = detector_cfg()
+    cfg['test_cfg'].setdefault('rcnn', {}).update(partial=partial)
+    with pytest.raises(TypeError, match=message):
         build(cfg)
 
 

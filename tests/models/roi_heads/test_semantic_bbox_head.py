@@ -190,3 +190,29 @@ def test_refused(make):
         make(SHARED, cls_predictor_cfg=dict(type='Linear'))
     with pytest.raises(TypeError, match="CLIPTextClassifier: missing .* 'text_embeddings'"):
         make(SHARED, cls_predictor_cfg=dict(type='CLIPTextClassifier'))
+
+
+@pytest.mark.parametrize('branches', [SHARED, SEPARATE], ids=['shared', 'separate'])
+def test_sigmoids_and_rivals(make, make_sample, write_text, branches):
+    """ViLD+'s, in EZSD's head: all is learned, and a detection's box is of its own word."""
+    classifier = dict(
+        type='CLIPTextClassifier', text_embeddings=write_text(), rivals=write_text(4, name='old'),
+        with_background=False, bias=-4.0, temperature=0.1, learned_temperature=True,
+    )  # fmt: skip
+    sigmoid = dict(type='CrossEntropyLoss', use_sigmoid=True)
+    model = make(branches, cls_predictor_cfg=classifier, loss_cls=sigmoid)
+    samples = [make_sample(3, 5) for _ in range(2)]
+    losses = model.loss(feature_maps(), proposals(20, 20), samples)
+    sum(value for key, value in losses.items() if 'loss' in key).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
+    model.eval()
+    model.test_cfg.update(objectness_weight=0.2, partial=dict(overlap=0.8), max_per_img=-1)
+    proposed = proposals(6)
+    proposed[0].scores = torch.rand(6)
+    with torch.no_grad():
+        (found,) = model.predict(feature_maps(1), proposed, samples[:1], rescale=False)
+        assert len(found) > CATEGORIES and found.labels.max() < CATEGORIES
+        model.bbox_head.class_shift.weight.zero_()
+        (alike,) = model.predict(feature_maps(1), proposed, samples[:1], rescale=False)
+    assert torch.cdist(found.bboxes, alike.bboxes).amin(dim=1).max() > 0.01

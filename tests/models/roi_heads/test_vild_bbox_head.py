@@ -166,6 +166,7 @@ def loss(kind: str, **options) -> dict:
     return dict(loss_cls=dict(type=kind, **options))
 
 
+IOU = dict(type='LocalisationQualityLoss')
 STOCK = dict(_delete_=True, type='Shared2FCBBoxHead', in_channels=8, num_classes=3)
 
 
@@ -181,6 +182,11 @@ STOCK = dict(_delete_=True, type='Shared2FCBBoxHead', in_channels=8, num_classes
         ('vild', loss('CrossEntropyLoss', use_sigmoid=True), ValueError, 'softmax.*CrossEntropy'),
         ('image', dict(type='ViLDEnsembleBBoxHead'), ValueError, 'text branch .* a background'),
         ('vild', STOCK, TypeError, 'must be a ViLDBBoxHead'),
+        *[
+            ('vild', dict(loss_iou=dict(type=name)), TypeError, f'a LocalisationQ.* found {name}')
+            for name in ('MSELoss', 'L1Loss', 'CrossEntropyLoss')
+        ],
+        ('vild', dict(loss_iou=IOU, with_reg=False), ValueError, 'loss_iou .* with_reg=True'),
     ],
 )
 def test_refused_bbox_heads(roi_head_cfg, variant, change, error, message):

@@ -288,6 +288,29 @@ def test_a_sigmoid_of_each_word_and_its_loss(roi_head_cfg):
     assert torch.equal(parts['text_scores'], scores)
 
 
+@pytest.mark.parametrize(
+    'loss',
+    [
+        dict(type='VarifocalLoss'), dict(type='QualityFocalLoss'),
+        dict(type='FocalLoss', activated=True), dict(type='CrossEntropyLoss'),
+        dict(type='LocalisationQualityLoss'), None,
+    ],
+)  # fmt: skip
+def test_a_loss_of_sigmoids_that_has_other_targets_is_refused(roi_head_cfg, loss):
+    cfg = roi_head_cfg('text')['bbox_head']
+    cfg['cls_predictor_cfg'] |= SIGMOID
+    with pytest.raises(ValueError, match='a sigmoid of each word.* or FocalLoss, with use_sig'):
+        build(dict(cfg, loss_cls=loss))
+
+
+def test_an_accuracy_of_sigmoids_is_not_logged(roi_head_cfg, make_sample):
+    """mmdet's is of labels, to which background is a word, and here it is none."""
+    for loss in (None, 'CrossEntropyLoss'):
+        head = plus_head(roi_head_cfg, 'text', loss, iou=False)
+        losses = head.loss(feature_maps(), proposals(9, 9), [make_sample(3, 5) for _ in range(2)])
+        assert ('acc' in losses) == (loss is None)
+
+
 def test_an_ensemble_of_a_sigmoid_and_a_softmax(roi_head_cfg):
     """The branch that no annotation teaches has the given temperature, and no bias."""
     head = plus_head(roi_head_cfg, 'ensemble', iou=False).bbox_head.eval()
