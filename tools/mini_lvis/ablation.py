@@ -2,12 +2,11 @@
 
     python tools/mini_lvis/ablation.py
 
-It goes on from the worlds of ``demo_full.py``, which it makes where they are not there: ViLD and
+It goes on from the worlds of ``demo.py``, which it makes where they are not there: ViLD and
 ViLD-ensemble with each addition alone, and with all. An addition that acts in tests alone takes the
-checkpoint that is there. ``--what regions``, which goes on from ``demo.py``, is another table, of
-docs/benchmarks.md: what it costs ViLD to learn of fewer regions of an image. Figures are of the
-test split; the settings are chosen on val, by ``choose.py``. Run it again after an interruption: it
-goes on from there.
+checkpoint that is there. ``--what regions`` is another table, of docs/benchmarks.md: what it costs
+ViLD to learn of fewer regions of an image. Figures are of the test split; the settings are chosen
+on val, by ``choose.py``. Run it again after an interruption: it goes on from there.
 """
 
 import argparse
@@ -163,7 +162,7 @@ def main() -> None:
         name = pipeline.world_name(seed, None)
         world = pipeline.World(seed, None, args.data / name, args.work / name)
         print(f'\n=== seed {seed}', flush=True)
-        (demo_full if 'plus' in args.what else demo).run(world)
+        demo.run(world)
         for what in args.what:
             rows = run(world, chosen[what])
             report.save(rows, world.work / f'results_{what}.json')
@@ -175,7 +174,7 @@ def main() -> None:
 
 
 def run(world: pipeline.World, rows: Sequence[Row]) -> dict[str, dict]:
-    """Train and test every row in a world where a demo has been run, which has its bases.
+    """Train and test every row in a world where ``demo.run`` has been run.
 
     A row is trained and tested anew only if it changed itself, or what it goes on from.
 
@@ -183,11 +182,7 @@ def run(world: pipeline.World, rows: Sequence[Row]) -> dict[str, dict]:
         What :func:`report.evaluate_method` says of each row, and of boxes the time of an image.
     """
     worlds = dict.fromkeys(('vild-text', 'vild'), world)  # which all forks have in common
-    methods = list(pipeline.TRAINED.values())
-    for method in {row.checkpoint for row in rows}.intersection(methods) - set(worlds):
-        worlds[method] = world.fork()
-        worlds[method].train(method)  # is done; what follows is done anew where it is not
-    folders = {method: world.work / f'{method}-test' for method in methods}
+    folders = {method: world.work / f'{method}-test' for method in worlds}
     for row in rows:
         if row.name in folders:
             continue
