@@ -36,31 +36,31 @@ def partial_objects(
     boxes, scores, labels = (each.detach().cpu().numpy() for each in (boxes, scores, labels))
     sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
     areas = sides[:, 0] * sides[:, 1]
-    small, large = pairs_of_a_class(labels)
-    larger = areas[small] < areas[large]
-    small, large = small[larger], large[larger]
+    order = np.lexsort((-areas, labels))
+    small, large = (order[each] for each in pairs_of_a_class(labels[order]))
     one, other = boxes[small], boxes[large]
     sides = np.minimum(one[:, 2:], other[:, 2:]) - np.maximum(one[:, :2], other[:, :2])
     sides = np.maximum(sides, 0)
-    inside = sides[:, 0] * sides[:, 1] > overlap * areas[small]
-    inside &= scores[large] >= score_ratio * scores[small]
+    inside = (sides[:, 0] * sides[:, 1] > overlap * areas[small]).nonzero()[0]
     small, large = small[inside], large[inside]
+    takes = (areas[large] > areas[small]) & (scores[large] >= score_ratio * scores[small])
     found = np.zeros(len(boxes), bool)
-    # The largest come first: what is larger than a detection is decided before it.
-    for i in areas[small].argsort()[::-1].tolist():
-        found[small[i]] |= not found[large[i]]
+    # What is larger than a detection is decided before it.
+    for part, whole in zip(small[takes].tolist(), large[takes].tolist(), strict=True):
+        found[part] |= not found[whole]
     return torch.from_numpy(found).to(device)
 
 
 def pairs_of_a_class(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All pairs (i, j), also i = j, of equal labels (n,): two (p,) int64.
+    """All pairs i > j of equal labels (n,), which are sorted: i and j, (p,) int64, i ascending.
 
     Of 300 detections of many classes these are few, and a matrix of all pairs takes longer.
     """
-    order = labels.argsort(kind='stable')
-    _, first, counts = np.unique(labels[order], return_index=True, return_counts=True)
-    sizes = counts.repeat(counts)  # of the class of each, in that order
-    # Each is paired with all of its class, from the first on.
-    offsets = first.repeat(counts) - sizes.cumsum() + sizes
-    others = np.arange(sizes.sum()) + offsets.repeat(sizes)
-    return order.repeat(sizes), order[others]
+    places = np.arange(len(labels))
+    begins = np.ones(len(labels), bool)
+    begins[1:] = labels[1:] != labels[:-1]
+    first = np.maximum.accumulate(places * begins)  # of the class of each
+    before = places - first
+    # The pairs of each count on from the first of its class.
+    offsets = before.cumsum() - before - first
+    return places.repeat(before), np.arange(before.sum()) - offsets.repeat(before)
