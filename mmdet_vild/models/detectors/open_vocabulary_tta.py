@@ -36,15 +36,16 @@ class OpenVocabularyTTA(DetTTAModel):
 
     def __init__(self, tta_cfg: dict | None = None, **kwargs) -> None:
         super().__init__(tta_cfg=tta_cfg, **kwargs)
+        cfg = (getattr(self.module, 'test_cfg', None) or {}).get('rcnn')
         if tta_cfg is None:
-            if 'rcnn' not in self.module.test_cfg:
+            if cfg is None:
                 raise ValueError(
                     f'--tta merges the boxes of regions, and {type(self.module).__name__} has no '
                     'test_cfg.rcnn; leave --tta out'
                 )
-            cfg = self.module.test_cfg.rcnn
             nms = dict(type='nms', iou_threshold=cfg.nms.iou_threshold)
             self.tta_cfg = dict(nms=nms, max_per_img=cfg.max_per_img)
+        self.partial = (cfg or {}).get('partial')
 
     def _merge_single_sample(self, data_samples: list[DetDataSample]) -> DetDataSample:
         for sample in data_samples:
@@ -56,9 +57,9 @@ class OpenVocabularyTTA(DetTTAModel):
         found = InstanceData.cat([sample.pred_instances for sample in data_samples])
         if len(found):
             boxes, keep = batched_nms(found.bboxes, found.scores, found.labels, self.tta_cfg['nms'])
-            if partial := (self.module.test_cfg.get('rcnn') or {}).get('partial'):
+            if self.partial:
                 labels = found.labels[keep]
-                whole = ~partial_objects(boxes[:, :4], boxes[:, 4], labels, **partial)
+                whole = ~partial_objects(boxes[:, :4], boxes[:, 4], labels, **self.partial)
                 boxes, keep = boxes[whole], keep[whole]
             # The host waits for a GPU once, and not for each element of a list.
             kept = keep.tolist()

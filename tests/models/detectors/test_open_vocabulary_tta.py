@@ -97,8 +97,9 @@ def test_partial_objects_of_another_view_are_dropped() -> None:
     cfg = dict(CFG, max_per_img=-1)
     model = MODELS.build(dict(type='OpenVocabularyTTA', module=Detector(), tta_cfg=cfg))
     every = model.merge_preds([copy.deepcopy(views)])[0].pred_instances
-    model.module.test_cfg = copy.deepcopy(model.module.test_cfg)
-    model.module.test_cfg.rcnn.partial = dict(overlap=0.3)
+    detector = Detector()
+    detector.test_cfg = ConfigDict(rcnn=dict(partial=dict(overlap=0.3)))
+    model = MODELS.build(dict(type='OpenVocabularyTTA', module=detector, tta_cfg=cfg))
     found = model.merge_preds([views])[0].pred_instances
     whole = ~partial_objects(every.bboxes, every.scores, every.labels, 0.3)
     assert 0 < whole.sum() < len(every)
