@@ -21,7 +21,8 @@ def config_of(row: ablation.Row) -> Config:
     return config
 
 
-ROWS = {row.name: row for row in (*ablation.plus_rows(), *ablation.region_rows())}
+ALL = (*ablation.plus_rows(), *ablation.region_rows(), *ablation.gkc_rows())
+ROWS = {row.name: row for row in ALL}
 
 
 def test_rows_of_the_ensemble_are_those_of_its_config() -> None:
@@ -62,6 +63,13 @@ def test_one_addition_a_row() -> None:
         assert step.max_proposals == count and step.order == 'random'
         step.max_proposals = 20
         assert fewer.train_dataloader == base.train_dataloader and fewer.model == base.model
+    drawn = config_of(ROWS['vild-synonyms']).model
+    assert drawn.roi_head.bbox_head.cls_predictor_cfg.pop('synonyms') == 'random'
+    assert drawn == base.model
+    guided = config_of(ROWS['vild-text-guided']).model
+    assert guided.roi_head.pop('distill_loss').type == 'TextGuidedDistillLoss'
+    base.model.roi_head.pop('distill_loss')
+    assert guided == base.model
 
 
 def test_names_and_titles_are_distinct() -> None:

@@ -67,7 +67,7 @@ def test_pages_have_the_lines() -> None:
         text = (publish.DOCS / page).read_text()
         assert text.count(begin) == 1
         assert publish.END in text.partition(begin)[2]
-    assert len(set(pages)) == 6
+    assert len(set(pages)) == 7
 
 
 def test_tables_are_those_of_the_figures() -> None:

@@ -4,9 +4,10 @@
 
 It goes on from the worlds of ``demo.py``, which it makes where they are not there: ViLD and
 ViLD-ensemble with each addition alone, and with all. An addition that acts in tests alone takes the
-checkpoint that is there. ``--what regions`` is another table, of docs/benchmarks.md: what it costs
-ViLD to learn of fewer regions of an image. Figures are of the test split; the settings are chosen
-on val, by ``choose.py``. Run it again after an interruption: it goes on from there.
+checkpoint that is there. Two more tables: ``--what regions``, of docs/benchmarks.md, what it costs
+ViLD to learn of fewer regions of an image; ``--what gkc``, of docs/gkc.md, ViLD with GKC's synonyms
+and distillation. Figures are of the test split; the settings are chosen on val, by ``choose.py``.
+Run it again after an interruption: it goes on from there.
 """
 
 import argparse
@@ -41,6 +42,11 @@ TABLES = {
         'benchmarks.md',
         '<!-- regions: written by tools/mini_lvis/ablation.py --what regions -->',
         'regions',
+    ),
+    'gkc': (
+        'gkc.md',
+        '<!-- ViLD: written by tools/mini_lvis/ablation.py --what gkc -->',
+        'vild_gkc',
     ),
 }
 HEAD = 'model.roi_head.bbox_head'
@@ -142,6 +148,15 @@ def region_rows() -> list[Row]:
     return [*few, Row('20 (all)', 'vild', 'vild')]
 
 
+def gkc_rows() -> list[Row]:
+    """ViLD with GKC's text diversification, and with its distillation in place of ViLD's."""
+    return [
+        Row('ViLD', 'vild', 'vild'),
+        Row('synonyms, drawn in each step', 'vild-synonyms', 'vild_synonyms'),
+        Row('text-guided distillation', 'vild-text-guided', 'vild_text-guided'),
+    ]
+
+
 def main() -> None:
     """Parse the command line, run every seed, and write the tables."""
     parser = argparse.ArgumentParser(
@@ -157,7 +172,7 @@ def main() -> None:
     args = parser.parse_args()
 
     bases = [base for base in BASES if base in args.on]
-    chosen = {'plus': plus_rows(bases), 'regions': region_rows()}
+    chosen = {'plus': plus_rows(bases), 'regions': region_rows(), 'gkc': gkc_rows()}
     for seed in args.seeds:
         name = pipeline.world_name(seed, None)
         world = pipeline.World(seed, None, args.data / name, args.work / name)
@@ -166,7 +181,7 @@ def main() -> None:
         for what in args.what:
             rows = run(world, chosen[what])
             report.save(rows, world.work / f'results_{what}.json')
-            if what == 'regions' or bases == list(BASES):
+            if what != 'plus' or bases == list(BASES):
                 page, begin, file = TABLES[what]
                 publish(page, begin, file, seed, rows, partial(tables, what))
             else:
@@ -236,7 +251,7 @@ def milliseconds(config: Path, checkpoint: Path) -> float:
 
 def tables(what: str, per_seed: Sequence[dict[str, dict]]) -> str:
     """Markdown tables of the figures of each seed."""
-    if what == 'regions':
+    if what != 'plus':
         return report.full_tables(per_seed, report.AP_COLUMNS, BOXES)
     text = report.full_tables(per_seed, report.AP_COLUMNS | {TIME: (TIME, 'all')}, BOXES)
     return text if REFERENCE not in per_seed[0] else f'{text}\n\n{ratios(per_seed)}'
