@@ -88,7 +88,11 @@ def draw_segments(number: int, words: list[str]) -> None:
         asked[truth == label] = i
     sem_seg = PixelData(
         sem_seg=torch.from_numpy(asked[None]),
-        metainfo=dict(label_names=words, ignore_index=255),
+        metainfo=dict(
+            label_names=words,
+            novel=torch.tensor([readable_name(word) not in learned for word in words]),
+            ignore_index=255,
+        ),
     )
     samples = {'annotated (star: novel)': DetDataSample(pred_sem_seg=sem_seg)}
     for title, method in (('plain', 'gkc-plain'), ('GKC', 'gkc')):
