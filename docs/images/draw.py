@@ -8,7 +8,8 @@
     python docs/images/draw.py page 2415 2396 \\
         --words "ice skate, lab coat, turtle" "microscope, frog"
     # what plain Mask2Former and GKC segment, asked for words of which some are novel
-    python docs/images/draw.py segments 2415 --words "ice skate" "lab coat" sky grass
+    python docs/images/draw.py segments 2480 --words beetle carrot helicopter motorcycle pancake \\
+        "trailer truck" sand floor-wood
 
 The numbers are those of pictures in ``data/mini_lvis/val2017``.
 """
@@ -108,7 +109,9 @@ def draw_segments(number: int, words: list[str]) -> None:
         np.pad(each, ((0, 0), (0, width - each.shape[1]), (0, 0)), constant_values=255)
         for each in panels
     ]
-    mmcv.imwrite(np.concatenate(panels), str(HERE / 'segments.jpg'), [1, 88])
+    drawn = pictures.in_columns(panels)
+    drawn = mmcv.imrescale(drawn, (1600, 1600), interpolation='area')
+    mmcv.imwrite(drawn, str(HERE / 'segments.jpg'), [1, 88])
 
 
 def record_page(numbers: list[int], words: list[str]) -> None:
