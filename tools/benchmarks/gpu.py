@@ -51,7 +51,7 @@ def parts(args: argparse.Namespace) -> list[tuple[str, int, list[str]]]:
                 ('does it run', 'does_it_run.py --tiny', []),
                 ('teacher', f'teacher.py {model} --images 2 --regions 5 --rounds 1', []),
                 ('extraction', f'extraction.py {model} {size} --regions 5', []),
-                ('the word', f'teacher_scores.py {model} --boxes 5 --categories 9 --rounds 1', []),
+                ("the teacher's word", f'teacher_scores.py {model} --boxes 5 --rounds 1', []),
                 ('anchors', f'extraction.py {lite} {size} --regions 5 --proposer anchors', []),
                 ('training step', step, []),
                 ('compiled', f'{step} --compile eager', []),
@@ -84,7 +84,7 @@ def parts(args: argparse.Namespace) -> list[tuple[str, int, list[str]]]:
             ('post-processing', 50, 'postprocess.py --rounds 3', []),
             ('inference', 60, 'inference.py --rounds 8', []),
             ('profile', 60, 'profiles.py', fp16),
-            ("the teacher's word in tests", 30, 'teacher_scores.py', fp16),
+            ("the teacher's word", 30, 'teacher_scores.py', fp16),
             # Most of what follows needs more than 8 minutes in all.
             (f'training step, batch 8, {mixed}', 70, f'{step} 2fc --batch-size 8', amp),
             ('training step, batch 8', 90, f'{step} 2fc --batch-size 8', []),
