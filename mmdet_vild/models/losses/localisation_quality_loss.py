@@ -58,7 +58,7 @@ def quality_loss(config: dict, name: str) -> LocalisationQualityLoss:
     if not isinstance(loss, LocalisationQualityLoss):
         raise TypeError(
             f'{name} must be a LocalisationQualityLoss, found {type(loss).__name__}; write '
-            f"dict(_delete_=True, type='LocalisationQualityLoss')"
+            "dict(_delete_=True, type='LocalisationQualityLoss')"
         )
     return loss
 

@@ -132,9 +132,8 @@ class ViLDBBoxHead(ConvFCBBoxHead):
             if not with_reg:
                 raise ValueError(f'loss_iou of {name} needs a head with boxes, with_reg=True')
             self.loss_iou = quality_loss(loss_iou, f'loss_iou of {name}')
-        self.iou_weight = iou_weight
-        if loss_iou is not None:
             self.fc_iou = nn.Linear(self.shared_out_channels, 1)
+        self.iou_weight = iou_weight
         if init_cfg is None:
             # mmdet's own initialisation names whole branches, norms included.
             self.init_cfg = [dict(type='Xavier', distribution='uniform', layer='Linear')]
