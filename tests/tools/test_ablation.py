@@ -116,13 +116,16 @@ def test_what_goes_before_each_row(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for method in ('vild-text', 'vild'):  # the demo's
         (tmp_path / f'{method}-test').mkdir()
         (tmp_path / f'{method}-test' / 'config.py').touch()
-    boxes = {title: dict(bbox={}) for title in report.TEST_SETS}
-    monkeypatch.setattr(report, 'evaluate_method', lambda data, folder: dict(boxes))
+
+    def evaluated(data: Path, folder: Path) -> dict:
+        return {title: dict(bbox={}) for title in report.TEST_SETS}
+
+    monkeypatch.setattr(report, 'evaluate_method', evaluated)
     timed = []
     monkeypatch.setattr(ablation, 'milliseconds', lambda *arguments: timed.append(arguments) or 5)
     tested: dict[str, tuple] = {}
     rows = ablation.plus_rows()
-    ablation.run(Recorded(tmp_path, tested), rows)
+    ablation.run(Recorded(tmp_path, tested), rows, timed=True)
     new = [row for row in rows if row.name != 'vild']
     assert list(tested) == [row.name for row in new]
     for row in new:
@@ -134,6 +137,9 @@ def test_what_goes_before_each_row(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert tested[row.name] == (row.config, trained, row.options, before)
     checkpoints = [checkpoint.name for _, checkpoint in timed]
     assert checkpoints == [row.checkpoint or row.name for row in rows]
+    few, timed[:] = ablation.gkc_rows()[:1], []
+    assert ablation.TIME not in str(ablation.run(Recorded(tmp_path, {}), few, timed=False))
+    assert not timed
 
 
 def row(novel: float, base: float) -> dict:

@@ -179,7 +179,7 @@ def main() -> None:
         print(f'\n=== seed {seed}', flush=True)
         demo.run(world)
         for what in args.what:
-            rows = run(world, chosen[what])
+            rows = run(world, chosen[what], timed=what == 'plus')
             report.save(rows, world.work / f'results_{what}.json')
             if what != 'plus' or bases == list(BASES):
                 page, begin, file = TABLES[what]
@@ -188,13 +188,14 @@ def main() -> None:
                 print(f'\n{tables(what, [rows])}', flush=True)
 
 
-def run(world: pipeline.World, rows: Sequence[Row]) -> dict[str, dict]:
+def run(world: pipeline.World, rows: Sequence[Row], timed: bool) -> dict[str, dict]:
     """Train and test every row in a world where ``demo.run`` has been run.
 
     A row is trained and tested anew only if it changed itself, or what it goes on from.
 
     Returns:
-        What :func:`report.evaluate_method` says of each row, and of boxes the time of an image.
+        What :func:`report.evaluate_method` says of each row, and of boxes, if they are to be
+        ``timed``, the time of an image.
     """
     worlds = dict.fromkeys(('vild-text', 'vild'), world)  # which all forks have in common
     folders = {method: world.work / f'{method}-test' for method in worlds}
@@ -215,10 +216,11 @@ def run(world: pipeline.World, rows: Sequence[Row]) -> dict[str, dict]:
     evaluated = {}
     for row in rows:
         evaluated[row.title] = report.evaluate_method(world.data, folders[row.name])
-        checkpoint = world.checkpoint(row.checkpoint or row.name)
-        needed = milliseconds(next(folders[row.name].glob('*.py')), checkpoint)
-        for figures in evaluated[row.title].values():
-            figures['bbox'][TIME] = {'all': needed}
+        if timed:
+            checkpoint = world.checkpoint(row.checkpoint or row.name)
+            needed = milliseconds(next(folders[row.name].glob('*.py')), checkpoint)
+            for figures in evaluated[row.title].values():
+                figures['bbox'][TIME] = {'all': needed}
     return evaluated
 
 
