@@ -5,7 +5,7 @@
 #   make demo-full                         every method over three seeds, into docs/mini_lvis.md
 #   make ablation                          ViLD+'s additions in the same worlds, into docs/vild_plus.md
 #   make demo-ezsd [SEED=n] [...]          after the demo: ViLD and EZSD in a harder world
-#   make demo-gkc [SEED=n] [...]           GKC in the same world: segmentation by any words
+#   make demo-gkc [SEED=n] [...]           after the demo: GKC in its world, segmentation by any words
 #   make demo-gkc-full                     its ablation over three seeds, into docs/gkc.md
 #   make test                              lint and all tests, on both families of packages
 #   make env | env-onedl | env-tf | lint | clean

@@ -12,6 +12,7 @@ from scipy.ndimage import find_objects
 
 from mmdet_vild.options import checked_options
 
+from .load_semantic_segmentation import LoadSemanticSegmentation
 from .unwrapped import flatten_transforms
 
 #: The number of pixels of no segment, which mmdet's transforms pad maps with.
@@ -20,8 +21,11 @@ NO_SEGMENT = 255
 UNFIT = (
     mmcv.transforms.CenterCrop, mmdet_transforms.CachedMixUp, mmdet_transforms.CachedMosaic,
     mmdet_transforms.CopyPaste, mmdet_transforms.InstaBoost, mmdet_transforms.MixUp,
-    mmdet_transforms.Mosaic, mmdet_transforms.RandomCenterCropPad, mmdet_transforms.RandomShift,
+    mmdet_transforms.Mosaic, mmdet_transforms.RandomAffine, mmdet_transforms.RandomCenterCropPad,
+    mmdet_transforms.RandomShift, mmdet_transforms.SegRescale,
 )  # fmt: skip
+#: Transforms that move pixels and masks, and leave a map as it was.
+UNFIT_FOR_MAPS = (mmdet_transforms.Albu, mmdet_transforms.Expand, mmdet_transforms.MinIoURandomCrop)
 
 
 @TRANSFORMS.register_module()
@@ -108,8 +112,10 @@ class NumberSegments(BaseTransform):
 
 def check_segment_transforms(transforms: Iterable) -> None:
     """Raise a ValueError if a built transform is known not to keep segments apart and in place."""
-    for transform in flatten_transforms(transforms):
-        if isinstance(transform, UNFIT):
+    transforms = list(flatten_transforms(transforms))
+    of_maps = any(isinstance(each, LoadSemanticSegmentation) for each in transforms)
+    for transform in transforms:
+        if isinstance(transform, UNFIT + UNFIT_FOR_MAPS * of_maps):
             raise ValueError(
                 f'the pipeline has {type(transform).__name__}, which mixes pictures or leaves '
                 'masks behind, so that segments would have the names and embeddings of others; '

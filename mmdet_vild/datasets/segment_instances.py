@@ -28,7 +28,8 @@ class SegmentInstances(BaseTransform):
         min_pixels: Segments of which fewer pixels are left are dropped, of a map as of instances.
 
     Raises:
-        ValueError: Of a sample: its segments have no numbers, and need some, or those of others.
+        ValueError: Of a sample: its segments have no numbers, and need some, or those of others;
+            its map is not of the picture's size.
     """
 
     def __init__(self, min_pixels: Count = 1) -> None:
@@ -68,7 +69,13 @@ class SegmentInstances(BaseTransform):
 
     def _of_map(self, results: dict, labels: np.ndarray | None) -> np.ndarray:
         """The rows (n,) of what is left in the map; of labels, these."""
-        seg_map = results.pop('gt_seg_map')
+        seg_map, image = results.pop('gt_seg_map'), results.get('img')
+        if image is not None and image.shape[:2] != seg_map.shape:
+            raise ValueError(
+                f'image {results.get("img_id")!r} is {image.shape[:2]} high and wide, and its map '
+                f'{seg_map.shape}: some transform before SegmentInstances changed one of them '
+                'alone; leave it out'
+            )
         found, counts = np.unique(seg_map, return_counts=True)
         ignored = results.get('ignore_index', NO_SEGMENT)
         if labels is None and ignored != NO_SEGMENT:

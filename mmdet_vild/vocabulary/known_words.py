@@ -78,7 +78,7 @@ class KnownWords:
             apart.add(whole)
         own = self.vocabulary
         rows = [row for row in range(len(own.names)) if row not in apart]
-        return replace(
+        everything = replace(
             text,
             embeddings=np.vstack([text.embeddings, own.embeddings[rows]]),
             names=(*text.names, *(own.names[row] for row in rows)),
@@ -86,6 +86,8 @@ class KnownWords:
             synonyms=(*_synonyms(text), *(self._synonyms[row] for row in rows)),
             synonym_embeddings=None,
         )
+        own_rows = [text.rows(label) for label in range(len(text.names))]
+        return everything.with_rows([*own_rows, *map(own.rows, rows)])
 
 
 def _synonyms(text: TextEmbeddings) -> tuple[tuple[str, ...], ...]:

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -95,6 +95,26 @@ class TextEmbeddings:
         """(C,) bool: the categories that were encoded from pictures, and not from words."""
         synonyms = self.synonyms or [()] * len(self.names)
         return np.array([bool(each) and all(map(is_picture, each)) for each in synonyms])
+
+    def rows(self, label: int) -> np.ndarray:
+        """(1 + n, D): the embedding of a category, and those of its n synonyms if known."""
+        return np.concatenate([self.embeddings[label : label + 1], self._of_synonyms[label]])
+
+    @cached_property
+    def _of_synonyms(self) -> list[np.ndarray]:
+        if self.synonym_embeddings is None:
+            return [self.embeddings[:0]] * len(self.names)
+        return np.split(self.synonym_embeddings, np.cumsum(list(map(len, self.synonyms)))[:-1])
+
+    def with_rows(self, rows: Sequence[np.ndarray]) -> 'TextEmbeddings':
+        """The same words with other embeddings, those of each as :meth:`rows` returns them."""
+        of_synonyms = [each[1:] for each in rows]
+        known = list(map(len, of_synonyms)) == list(map(len, self.synonyms))
+        return replace(
+            self,
+            embeddings=np.stack([each[0] for each in rows]),
+            synonym_embeddings=np.concatenate(of_synonyms) if known else None,
+        )
 
     def save(self, path: str) -> None:
         """Write the file, replacing an older one only when the new one is complete."""

@@ -181,7 +181,11 @@ def trained(config: Config, samples: list[dict]):
 @pytest.mark.parametrize('name', TESTS)
 def test_testing(name, tmp_path, seeded):
     config = load(name, tmp_path)
-    predicts(MODELS.build(config.model), read(f'gkc/{name}').num_classes)
+    model = MODELS.build(config.model)
+    classifier = model.panoptic_head.fc_cls
+    assert classifier.synonyms == 'max'  # of the two names that each category has here
+    assert len(classifier.text_embeddings) == 2 * len(classifier.names)
+    predicts(model, read(f'gkc/{name}').num_classes)
 
 
 def predicts(model, count: int) -> None:
@@ -283,8 +287,9 @@ def world(tmp_path) -> dict:
     identity = OpenCLIPTeacher(**teacher)
     names, coco = CocoPanoptic133Dataset.METAINFO['classes'], tmp_path / 'data/coco'
     for file in ('names_rn50', 'synonyms_rn50', 'synonyms_vit-b-32'):
-        rows = np.random.default_rng(0).normal(size=(133, identity.embed_dims)).astype(np.float32)
-        parts = (rows, names, np.zeros(133, bool), identity.identity, [[n] for n in names])
+        rows = np.random.default_rng(0).normal(size=(266, identity.embed_dims)).astype(np.float32)
+        synonyms = [[name, f'{name} too'] for name in names]
+        parts = (rows[::2], names, np.zeros(133, bool), identity.identity, synonyms)
         TextEmbeddings(*parts, ['{}'], rows).save(str(coco / f'gkc/{file}.npz'))
     categories = [dict(id=i, name=name, isthing=1) for i, name in enumerate(names)]
     for split in ('train2017', 'val2017'):
@@ -335,6 +340,40 @@ def test_from_files_to_figures(world, tmp_path, seeded):
     assert {'train/loss_synonym', 'train/loss_text_distill'} < set(logged)
     figures = training.test()
     assert 0 <= figures['sem_seg/mIoU'] <= 100
+
+
+ABLATIONS = ('plain', 'synonyms', 'synonyms-max', 'synonyms-mean', 'feature', 'text-guided')
+
+
+@pytest.mark.parametrize('kind', ABLATIONS)
+@pytest.mark.parametrize('backbone', ['r50', 'swin-t'])
+def test_ablations_on_other_backbones(kind, backbone):
+    """Theirs are the losses and the steps of the same on CLIP's, and the rest of the final one."""
+    name = f'gkc-{kind}_{{}}_coco-panoptic.py'
+    ours = read('gkc/' + name.format(f'{backbone}_8xb2-lsj-50e'))
+    clips = read('gkc/' + name.format('r50-clip_8xb14-50k'))
+    final = read(f'gkc/gkc_{backbone}_8xb2-lsj-50e_coco-panoptic.py')
+    for loss in ('synonym_loss', 'distill_loss'):
+        expected = clips.model.panoptic_head.get(loss)
+        assert ours.model.panoptic_head.pop(loss) == expected
+        final.model.panoptic_head.pop(loss)
+    steps, expected = ours.train_dataloader.dataset.pipeline, clips.train_pipeline
+    assert [each.type for each in steps] == [each.type for each in expected]
+    attached = ('DrawSynonyms', 'SegmentEmbeddings')
+    for one, other in zip(steps, expected, strict=True):
+        if one.type in attached:
+            assert one == other
+    rest = [each for each in final.train_pipeline if each.type not in attached]
+    assert [each for each in steps if each.type not in attached] == rest
+    for part in ('model', 'optim_wrapper', 'param_scheduler', 'train_cfg', 'test_dataloader'):
+        assert ours[part] == final[part]
+
+
+def test_training_without_some_categories():
+    """Its training, its validation and its test are of the set that says which are novel."""
+    config = read('gkc/gkc_r50-clip_8xb14-50k_ov-coco-panoptic.py')
+    for part in ('train', 'val', 'test'):
+        assert config[f'{part}_dataloader'].dataset.type == 'OVCocoPanopticDataset'
 
 
 def test_names_of_configs():

@@ -197,6 +197,14 @@ def test_padding_is_no_segment_of_more_classes_than_a_byte_has():
         SegmentInstances()(pad(results()))
 
 
+def test_refuses_maps_of_another_size():
+    """Which SegRescale makes: masks of it would be a quarter of the picture."""
+    results = dict(img=np.zeros((8, 12, 3)), gt_seg_map=np.zeros((8, 12), np.int32))
+    results = TRANSFORMS.build(dict(type='SegRescale', scale_factor=0.25))(results)
+    with pytest.raises(ValueError, match=r'\(8, 12\) high and wide, and its map \(2, 3\): some'):
+        SegmentInstances()(results)
+
+
 def test_crowds_are_none():
     ids = np.array([[1, 1], [2, 3]], np.int32)
     info = [dict(id=2, iscrowd=1), dict(id=1, iscrowd=0), dict(id=3, iscrowd=0)]

@@ -1,6 +1,7 @@
 """Each public set, from files in its official layout, through the config that names them."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -223,6 +224,19 @@ def test_official_files(name, tmp_path):
         labels = set(sample.sem_seg.unique().tolist())
         classes = train.metainfo['classes']
         assert labels <= {255, *(classes.index(n) for n in names if n not in (IGNORED, novel))}
+
+
+def test_train_ids_of_cityscapes(tmp_path):
+    """With the options that the page on data says."""
+    config = prepared('cityscapes-19', tmp_path)
+    (of_ids,) = tmp_path.rglob('*_gtFine_labelIds.png')
+    of_ids.unlink()
+    train_ids = of_ids.with_name(of_ids.name.replace('labelIds', 'labelTrainIds'))
+    write_numbers(train_ids, blocks([0, 6, 18, 255, 255]))
+    text = (ROOT / 'docs/gkc_data.md').read_text()
+    (options,) = re.findall(r'`(label_values=.*labelTrainIds\.png\')`', text)
+    dataset = DATASETS.build(config.test_dataloader.dataset | eval(f'dict({options})'))
+    assert shown(dataset) == merged(SETS['cityscapes-19'][2])
 
 
 def novel_of(name: str) -> set[str]:

@@ -20,11 +20,15 @@ register_all_modules()
 META = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'ori_img', 'segment_boxes')
 
 
-@pytest.fixture(scope='module')
-def model():
+def extractor(**how):
     torch.manual_seed(0)
     teacher = dict(type='OpenCLIPTeacher', model_name='mini-clip')
-    return MODELS.build(dict(type='SegmentEmbeddingExtractor', teacher=teacher))
+    return MODELS.build(dict(type='SegmentEmbeddingExtractor', teacher=teacher, **how))
+
+
+@pytest.fixture(scope='module')
+def model():
+    return extractor()
 
 
 def loaded(tmp_path, name: int, masks: bool = False) -> dict:
@@ -34,6 +38,7 @@ def loaded(tmp_path, name: int, masks: bool = False) -> dict:
     cv2.imwrite(path, rng.integers(0, 255, (32, 48, 3)).astype(np.uint8))
     seg_map = np.full((32, 48), 255, np.int32)
     seg_map[4 : 10 + name, 6:20], seg_map[12:30, 22:40] = 7, 4
+    seg_map[:7, 6:13] = seg_map[16:30, 22:36] = 255  # so that each fills a part of its box
     results = TRANSFORMS.build(dict(type='LoadImageFromFile'))(dict(img_path=path, img_id=name))
     if masks:
         both = np.array([seg_map == 4, seg_map == 7], np.uint8)
@@ -54,9 +59,13 @@ def samples(tmp_path, **how) -> list[dict]:
     return [pipeline(loaded(tmp_path, name, **how)) for name in (1, 2)]
 
 
-@pytest.mark.parametrize('masks', [False, True])
-def test_store_has_the_embedding_of_each_segment(model, tmp_path, masks):
+@pytest.mark.parametrize(
+    ('masks', 'how'),
+    [(False, {}), (True, {}), (False, dict(masked=False)), (True, dict(token='local'))],
+)
+def test_store_has_the_embedding_of_each_segment(tmp_path, masks, how):
     """It comes back beside the segment, whatever happened to the picture."""
+    model, how = extractor(**how), dict(masked=True, token='global') | how
     store = tmp_path / 'store'
     ann_file = tmp_path / 'annotations.json'
     ann_file.write_text('{}')
@@ -66,7 +75,7 @@ def test_store_has_the_embedding_of_each_segment(model, tmp_path, masks):
     writer.process({}, [sample.to_dict() for sample in found])
     assert writer.evaluate(2)['embedding_store/images'] == 2
     header = EmbeddingStore(store).header
-    assert header['masked'] is True and header['token'] == 'global'
+    assert {key: header[key] for key in how} == how
     for name in (1, 2):
         results = loaded(tmp_path, name, masks)
         image, seg_map = results['img'].copy(), loaded(tmp_path, name)['gt_seg_map']
@@ -82,8 +91,8 @@ def test_store_has_the_embedding_of_each_segment(model, tmp_path, masks):
             mask = seg_map == label
             y, x = np.nonzero(mask)
             box = np.array([[x.min(), y.min(), x.max() + 1, y.max() + 1]], float)
-            expected = encode_masks(model.teacher, image, [mask], box)[0].numpy()
-            np.testing.assert_allclose(row, expected, atol=2e-3)
+            expected = encode_masks(model.teacher, image, [mask], box, **how)[0].numpy()
+            np.testing.assert_allclose(row, expected, atol=2e-4)  # of float16
 
 
 def test_refuses_samples_without_segments(model, tmp_path):

@@ -423,6 +423,8 @@ def test_a_teacher_that_is_tuned(tmp_path):
         dict(type='RandomShift'),
         dict(type='CopyPaste'),
         dict(type='Mosaic'),
+        dict(type='RandomAffine'),
+        dict(type='SegRescale', scale_factor=0.25),
         dict(type='RandomApply', transforms=[dict(type='RandomShift')]),
     ],
 )
@@ -434,6 +436,17 @@ def test_segments_are_kept_apart_and_in_place(model, embedding, transform):
     kind = 'RandomShift' if transform['type'] == 'RandomApply' else transform['type']
     with pytest.raises(ValueError, match=f'the pipeline has {kind}, which mixes pictures or'):
         train(model, Labels(pipeline=[numbers, transform, attach]))
+
+
+@pytest.mark.parametrize('kind', ['Expand', 'MinIoURandomCrop'])
+def test_maps_move_with_the_picture(model, embedding, kind):
+    """What moves instances alone is for instances."""
+    store = embedding(segments=True)['store']
+    numbers, attach = dict(type='NumberSegments'), dict(type='SegmentEmbeddings', store=store)
+    pipeline = [numbers, dict(type=kind), attach]
+    train(model, Labels(pipeline=pipeline))
+    with pytest.raises(ValueError, match=f'the pipeline has {kind}, which mixes pictures or'):
+        train(model, Labels(pipeline=[dict(type='LoadSemanticSegmentation'), *pipeline]))
 
 
 def test_segments_and_synonyms_are_checked(tmp_path, embedding):

@@ -141,11 +141,13 @@ def own_words(tmp_path) -> str:
 def vild(detector_cfg, own_words):
     """Builds a detector with certain words, those of ``OWN``, and the same weights every time."""
 
-    def make(variant: str = 'vild', text: str = own_words, **rcnn):
-        cfg = detector_cfg(variant) | dict(teacher=dict(type='HashTeacher'))
+    def make(variant: str = 'vild', text: str = own_words, synonyms: str | None = None, **rcnn):
+        cfg = detector_cfg(variant) | dict(teacher=dict(type='HashTeacher', each=bool(synonyms)))
         head = cfg['roi_head']['bbox_head']
         head['num_classes'] = len(TextEmbeddings.load(text).names)
         head['cls_predictor_cfg'] |= dict(text_embeddings=text, temperature=0.5)
+        if synonyms:
+            head['cls_predictor_cfg']['synonyms'] = synonyms
         cfg['test_cfg']['rcnn'] |= dict(max_per_img=60, with_vocabulary=False) | rcnn
         torch.manual_seed(0)
         model = MODELS.build(ConfigDict(copy.deepcopy(cfg)))

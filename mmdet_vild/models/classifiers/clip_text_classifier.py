@@ -48,7 +48,7 @@ class CLIPTextClassifier(BaseModule):
         synonyms: Compare a category with the ``'average'`` of its synonyms' embeddings (ViLD, Sec.
             4.1), or with each, and take the ``'max'`` or ``'mean'`` logit. With ``'random'`` each
             category is called by one of them, drawn anew in each pass of the training; in a test
-            it is ``'max'``. Words that are asked for have their average.
+            it is ``'max'``. So it is with synonyms of words that are asked for.
         with_background: Whether a learned background embedding competes, as not in ViLD-image.
         bias: Where a learned bias starts that is added to each word's logit, for a sigmoid of each
             in place of the softmax over words and background: words do not compete, and what is

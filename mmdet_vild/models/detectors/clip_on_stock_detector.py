@@ -39,6 +39,8 @@ class CLIPOnStockDetector(CropClassifierMixin, OpenVocabularyMixin, TwoStageDete
     with_objectness = True
     #: No temperature is learned.
     logit_scale = None
+    #: As :class:`CLIPTextClassifier` has it.
+    synonyms = 'average'
     #: Nor is any word, so that annotations of novel categories do no harm.
     mask_novel = False
 

@@ -184,7 +184,10 @@ class OpenVocabularyMixin:
             return None
         self.check_any_words()
         custom_entities = sample.get('custom_entities', False)
-        words = self._encoder.words(text, custom_entities, self.vocabulary, device, self.rivals)
+        words = self._encoder.words(
+            *(text, custom_entities, self.vocabulary, device, self.rivals),
+            by_synonym=self.text_classifier.synonyms != 'average',
+        )
         palette = self._dataset_meta.get('palette')
         if isinstance(palette, list) and len(palette) < words.count:
             # mmdet's visualizer, which shares this dict, refuses more labels than colours.

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +45,7 @@ class WordEncoder:
         self._teacher = None
         self._known: KnownWords | None = None
         self._questions: dict[tuple, Words] = {}
+        #: As :meth:`TextEmbeddings.rows`, by synonyms and templates.
         self._encoded: dict[tuple, np.ndarray] = {}
 
     def teacher(self, vocabulary: TextEmbeddings | None, words: Sequence[str] = ()):
@@ -105,15 +105,17 @@ class WordEncoder:
         vocabulary: TextEmbeddings,
         device: str | torch.device = 'cpu',
         with_vocabulary: bool = True,
+        by_synonym: bool = False,
     ) -> Words:
         """As :meth:`encode`, on a device; the vocabulary's other words may compete with these."""
         known, text = self.known(vocabulary), _asked(text, custom_entities)
-        key = (str(device), with_vocabulary, custom_entities, _content(text))
+        key = (str(device), with_vocabulary, by_synonym, custom_entities, _content(text))
         words = self._questions.get(key)
         if words is None:
-            encoded = self.encode(text, custom_entities, vocabulary, device)
+            encoded = self.encode(text, custom_entities, vocabulary, device, by_synonym)
             everything = known.add_rivals(encoded) if with_vocabulary else encoded
-            words = Words.from_text_embeddings(everything, device, len(encoded.names))
+            count = len(encoded.names)
+            words = Words.from_text_embeddings(everything, device, count, by_synonym)
         _keep(self._questions, {key: words}, QUESTIONS)
         return words
 
@@ -123,6 +125,7 @@ class WordEncoder:
         custom_entities: bool,
         vocabulary: TextEmbeddings,
         device: str | torch.device = 'cpu',
+        by_synonym: bool = False,
     ) -> TextEmbeddings:
         """The text embeddings of words.
 
@@ -137,6 +140,7 @@ class WordEncoder:
             custom_entities: As mmdet has it, a bool. A text of words needs it to be True.
             vocabulary: The detector's own.
             device: Where the detector computes, and the teacher too.
+            by_synonym: Whether the embedding of each synonym is needed, not their average alone.
 
         Raises:
             FileNotFoundError: There is no such file.
@@ -146,7 +150,7 @@ class WordEncoder:
         text = _asked(text, custom_entities)
         suffix = _suffix(text)
         if suffix == '.npz':
-            return _ready(text, vocabulary)
+            return _ready(text, vocabulary, by_synonym)
         if isinstance(text, str) and not suffix and not custom_entities:
             raise ValueError(
                 f'custom_entities is False, which asks for the noun phrases of {text!r} to be '
@@ -158,28 +162,33 @@ class WordEncoder:
         missing = [i for i, row in enumerate(rows) if row is None]
         names = tuple(category['name'] for category in categories)
         templates = vocabulary.templates or VILD_TEMPLATES
+        entries = [None if row is None else vocabulary.rows(row) for row in rows]
         # Those of missing words are any others until they are encoded.
         embeddings = vocabulary.embeddings[[row or 0 for row in rows]]
         found = TextEmbeddings(embeddings, names, novel, vocabulary.teacher, synonyms, templates)
-        if not missing:
-            return found
-        path = f'{text}.{found.teacher.replace("/", "-")}.npz' if suffix else ''
-        if stored := _stored(path, found):
-            found = replace(found, embeddings=stored.embeddings)
-        else:
-            found = self._complete(found, categories, missing, vocabulary, device)
-            if path:
-                _store(path, found)
-        kept = {(synonyms[i], templates): found.embeddings[i] for i in missing}
-        _keep(self._encoded, kept, ENCODED)
+        path = f'{text}.{found.teacher.replace("/", "-")}.npz' if suffix and missing else ''
+        if stored := _stored(path, found, by_synonym):
+            entries = [stored.rows(i) for i in range(len(names))]
+        elif missing:
+            encoded = self._encode(found, categories, missing, vocabulary, device)
+            entries = [encoded.get(i, entry) for i, entry in enumerate(entries)]
+        _keep(self._encoded, {(synonyms[i], templates): entries[i] for i in missing}, ENCODED)
+        found = found.with_rows(entries)
+        if path and not stored:
+            _store(path, found)
+        if by_synonym and found.synonym_embeddings is None:
+            raise ValueError(
+                f'the teacher {found.teacher} has the average of synonyms alone, and this detector '
+                'compares with each; set synonyms="average" in its classifier'
+            )
         return found
 
-    def _complete(
+    def _encode(
         self, found, categories: list[dict], missing: list[int], vocabulary, device
-    ) -> TextEmbeddings:
-        """With the embeddings of missing words: those that are kept, and the teacher's."""
+    ) -> dict[int, np.ndarray]:
+        """The rows of missing words, by their places: those that are kept, and the teacher's."""
         encoded = {i: self._encoded.get((found.synonyms[i], found.templates)) for i in missing}
-        if new := [i for i, embedding in encoded.items() if embedding is None]:
+        if new := [i for i, entry in encoded.items() if entry is None]:
             names = [found.names[i] + ' (a picture)' * bool(found.pictures[i]) for i in new]
             teacher = self.teacher(vocabulary, names).to(device)
             MMLogger.get_current_instance().info(
@@ -187,15 +196,13 @@ class WordEncoder:
                 f'{len(found.templates)} prompts'
             )
             words = [categories[i] | dict(synonyms=list(found.synonyms[i])) for i in new]
-            rows = teacher.encode_categories(words, found.templates).embeddings
-            encoded |= dict(zip(new, rows, strict=True))
+            text = teacher.encode_categories(words, found.templates)
+            encoded |= {i: text.rows(row) for row, i in enumerate(new)}
         if len(new) < len(found.names) and hasattr(self._teacher, 'check_distinct'):
             # Also with words that it encoded before, or that the vocabulary has.
             pairs = zip(found.names, found.synonyms, strict=True)
             self._teacher.check_distinct([dict(name=n, synonyms=s) for n, s in pairs])
-        embeddings = found.embeddings.copy()
-        embeddings[missing] = list(encoded.values())
-        return replace(found, embeddings=embeddings)
+        return encoded
 
 
 def _check_same(identity: str, vocabulary: TextEmbeddings) -> None:
@@ -256,7 +263,7 @@ def _named(categories: list[dict]) -> str:
     return repr([(category['name'], category['synonyms']) for category in categories])
 
 
-def _ready(path: str, vocabulary: TextEmbeddings) -> TextEmbeddings:
+def _ready(path: str, vocabulary: TextEmbeddings, by_synonym: bool) -> TextEmbeddings:
     text = TextEmbeddings.load(path)
     same = same_teacher(text.teacher, vocabulary.teacher)
     if not same or text.embed_dims != vocabulary.embed_dims:
@@ -265,10 +272,15 @@ def _ready(path: str, vocabulary: TextEmbeddings) -> TextEmbeddings:
             f'vocabulary of the detector by {vocabulary.teacher} and {vocabulary.embed_dims} wide; '
             'encode the words with that one'
         )
+    if by_synonym and text.synonym_embeddings is None:
+        raise ValueError(
+            f'{path} has the average of synonyms alone, and this detector compares with each; name '
+            'a file that tools/encode_vocabulary.py writes now'
+        )
     return text
 
 
-def _stored(path: str, wanted: TextEmbeddings) -> TextEmbeddings | None:
+def _stored(path: str, wanted: TextEmbeddings, by_synonym: bool) -> TextEmbeddings | None:
     """What is stored beside a file of words, if it is what the file says now."""
     if not Path(path).is_file():
         return None
@@ -279,7 +291,7 @@ def _stored(path: str, wanted: TextEmbeddings) -> TextEmbeddings | None:
         return None
     fields = ('names', 'synonyms', 'templates', 'teacher', 'embed_dims')
     same = all(getattr(stored, field) == getattr(wanted, field) for field in fields)
-    return stored if same else None
+    return stored if same and not (by_synonym and stored.synonym_embeddings is None) else None
 
 
 def _store(path: str, text: TextEmbeddings) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from mmdet_vild.options import NotNegative, checked_options
-from mmdet_vild.vocabulary import TextEmbeddings, readable_name, same_teacher
+from mmdet_vild.vocabulary import TextEmbeddings, readable_name, repeated_names, same_teacher
 
 from ..words import NORM_EPS, Words
 
@@ -35,7 +35,8 @@ class SynonymLoss(nn.Module):
         no_object_weight: Of regions of no category, in the weighted mean.
 
     Raises:
-        ValueError: The file has no synonyms, or one is another category's own name.
+        ValueError: The file has no synonyms, or one is another category's own name, or two
+            categories have the same own name.
     """
 
     def __init__(
@@ -51,6 +52,16 @@ class SynonymLoss(nn.Module):
             raise ValueError(
                 f'{text_embeddings} has the average of synonyms alone, and SynonymLoss needs each; '
                 'name a file that tools/encode_vocabulary.py writes now'
+            )
+        if all(len(names) == 1 for names in text.synonyms):
+            raise ValueError(
+                f'{text_embeddings} has no synonyms, only the {len(text.names)} names; name the '
+                'file of the vocabulary that tools/diversify_vocabulary.py made'
+            )
+        if repeated := repeated_names(names[0] for names in text.synonyms):
+            raise ValueError(
+                f'{text_embeddings} has categories of the same name, {repeated}, which would be '
+                'right and wrong at once; begin the synonyms of each with another name'
             )
         pairs = list(zip(text.names, text.synonyms, strict=True))
         own = {readable_name(names[0]): name for name, names in pairs}

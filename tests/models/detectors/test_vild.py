@@ -88,6 +88,27 @@ def test_the_vocabulary_competes(vild, detect, tmp_path):
         assert found.label_names == every.label_names
 
 
+@pytest.mark.parametrize('synonyms', ['max', 'mean', 'random'])
+@pytest.mark.parametrize('with_vocabulary', [False, True])
+def test_each_synonym_of_words(vild, detect, tmp_path, synonyms, with_vocabulary):
+    """As a detector whose vocabulary they are, which compares with each, too; rivals as well."""
+    own, same = str(tmp_path / 'each.npz'), str(tmp_path / 'same.npz')
+    encode(OWN, TEMPLATES, novel=OWN_NOVEL, each=True).save(own)
+    asked = [['whale', 'orca'], ['sofa', 'couch'], ['cup', 'mug']]
+    words = [*asked, ['dog'], ['tow_truck', 'red heart'], ['red heart']]
+    novel = [True, False, True, False, False, True]
+    words, novel = (words, novel) if with_vocabulary else (asked, novel[:3])
+    encode(words, TEMPLATES, novel=novel, each=True).save(same)
+    many = dict(synonyms=synonyms, max_per_img=200)
+    model = vild('vild', own, with_vocabulary=with_vocabulary, **many)
+    (found,) = detect(model, ['whale / orca . couch . cup'], FIRST)
+    (every,) = detect(vild('vild', same, **many), [None], FIRST)
+    every = every[every.labels < 3]
+    assert len(found) == len(every) > 10
+    torch.testing.assert_close(found.scores, every.scores)
+    assert found.label_names == [['whale', 'couch', 'cup'][label] for label in every.labels]
+
+
 def test_many_words(vild, detect):
     """Of 5,000 each detection has the word that its region is nearest to."""
     model = vild(score_thr=0)

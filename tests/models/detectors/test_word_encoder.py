@@ -186,6 +186,27 @@ class TestFiles:
         np.testing.assert_array_equal(found.embeddings, ready.embeddings)
         assert found.novel.tolist() == [False, True] and not calls
 
+    def test_each_synonym(self, file, calls):
+        """What is stored has those; an older file that has not is written anew where they count."""
+        vocabulary, stored = encode(OWN, TEMPLATES, each=True), f'{file}.{TEACHER}.npz'
+        expected = encode([['whale'], ['sofa', 'divan'], ['dog']], TEMPLATES, each=True)
+        ask(str(file), vocabulary=vocabulary)  # by a teacher that has the averages alone
+        assert TextEmbeddings.load(stored).synonym_embeddings is None
+        for _ in range(2):
+            encoder = WordEncoder(dict(type='HashTeacher', each=True))
+            found = encoder.encode(str(file), False, vocabulary, by_synonym=True)
+            np.testing.assert_array_equal(found.synonym_embeddings, expected.synonym_embeddings)
+            written = TextEmbeddings.load(stored)
+            np.testing.assert_array_equal(written.synonym_embeddings, found.synonym_embeddings)
+        assert len(calls) == 2
+        teacher = dict(type='HashTeacher')
+        with pytest.raises(ValueError, match='set synonyms="average" in its classifier'):
+            WordEncoder(teacher).encode('dog . fox', True, vocabulary, by_synonym=True)
+        encode(OWN, TEMPLATES).save(str(file.with_name('own.npz')))
+        with pytest.raises(ValueError, match='own.npz has the average of synonyms alone'):
+            path = str(file.with_name('own.npz'))
+            WordEncoder(teacher).encode(path, False, vocabulary, by_synonym=True)
+
     @pytest.mark.parametrize('file', ['words.txt', None])
     def test_the_callers_autocast_changes_nothing(self, tmp_path, monkeypatch, file):
         """Not even what is stored, as test.py runs a detector in half precision."""

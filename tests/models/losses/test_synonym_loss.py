@@ -104,8 +104,21 @@ def test_refuses_what_is_not_of_the_classifier(path, tmp_path):
         SynonymLoss(str(tmp_path / 'b.npz'))
 
 
+def test_refuses_what_has_no_synonyms_or_a_name_twice(tmp_path):
+    rows, path = np.random.default_rng(0).normal(size=(3, 4)), str(tmp_path / 'words.npz')
+    for synonyms, message in (
+        ([['cat'], ['dog']], 'has no synonyms, only the 2 names; name the file of'),
+        ([['wall'], ['Wall', 'bulwark']], r"of the same name, \['Wall', 'wall'\], which would be"),
+    ):
+        each = rows[: sum(map(len, synonyms))]
+        words = 'one', 'other'
+        TextEmbeddings(rows[:2], words, np.zeros(2, bool), 'clip@0', synonyms, (), each).save(path)
+        with pytest.raises(ValueError, match=message):
+            SynonymLoss(path)
+
+
 def test_refuses_the_name_of_another_category(tmp_path):
-    """As an edited vocabulary may have it; a synonym of two is right for either."""
+    """As an edited vocabulary may have it; a synonym of two is allowed."""
     rows, path = np.random.default_rng(0).normal(size=(5, 4)), str(tmp_path / 'words.npz')
     for second, refused in (('Dog', True), ('animal', False)):
         synonyms = [['cat', second], ['dog', 'animal'], ['owl']]

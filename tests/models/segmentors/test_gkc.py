@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
+import mmcv
 import numpy as np
 import pytest
 import torch
@@ -61,6 +63,29 @@ def test_inferencer(config, tmp_path):
     assert asked.pred_sem_seg.label_names == tuple(texts)
     assert set(asked.pred_instances.label_names) == set(texts)
     assert 'words' not in asked.metainfo
+
+
+def test_what_the_docs_show(config, tmp_path, monkeypatch):
+    """Its block, on a small model: the map and its names, words that are asked for, files."""
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).parents[3].joinpath('docs/gkc.md').read_text()
+    code = page.split('```python\n')[1].split('```')[0]
+    given = "DetInferencer('configs/gkc/gkc_r50-clip_8xb14-50k_coco-panoptic.py', 'gkc.pth')"
+    assert code.count(given) == 1
+    code = code.replace(given, "DetInferencer(CONFIG, 'gkc.pth', device='cpu')")
+    image = np.random.default_rng(0).integers(0, 255, (48, 60, 3)).astype(np.uint8)
+    mmcv.imwrite(image, 'street.jpg')
+    torch.save(dict(state_dict=built(config.model).state_dict(), meta={}), 'gkc.pth')
+    config.model.teacher = dict(type='HashTeacher', identity='teacher@0')
+    variables = dict(CONFIG=config)
+    exec(code, variables)
+    found = variables['found'].pred_sem_seg
+    assert found.sem_seg.shape == (1, 48, 60)
+    assert found.label_names == tuple(f'word {i}' for i in range(CLASSES))
+    assert HashTeacher.calls[-1] == ['kerb', 'tram']
+    written = mmcv.imread('out/preds/street_sem_seg.png', flag='unchanged')
+    np.testing.assert_array_equal(written, found.sem_seg[0])
+    assert Path('out/vis/street.jpg').is_file()
 
 
 def test_new_words_are_encoded_by_the_teacher(path):

@@ -1,11 +1,14 @@
 """What a head learns by words, and that it is mmdet's where the method is turned off."""
 
 import copy
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
 from small_segmentor import (
     CLASSES,
     LAYERS,
@@ -20,6 +23,7 @@ from torch import nn
 from two_processes import in_two_processes
 
 from mmdet_vild.models import FeatureDistillLoss
+from mmdet_vild.vocabulary import TextEmbeddings
 
 pytestmark = pytest.mark.onedl
 
@@ -114,6 +118,46 @@ def test_region_dropout_leaves_queries_out_of_the_mean(path):
     none[matched] = False
     expected = -logits[0, none].log_softmax(-1)[:, -1].mean()
     torch.testing.assert_close(loss, 2.0 * expected)
+
+
+def test_region_dropout_leaves_queries_out_of_the_synonym_loss(path):
+    """As above, over the likeliest names of the categories."""
+    synonym_loss = dict(type='SynonymLoss', text_embeddings=path, way='max', loss_weight=3.0)
+    head = built(gkc_config(path, region_dropout=1.0, synonym_loss=synonym_loss)).panoptic_head
+    embeddings = nn.functional.normalize(torch.randn(1, 6, WIDTH), dim=-1)
+    labels = torch.tensor([2, CLASSES, 0, CLASSES, CLASSES, CLASSES])
+    matched = [(labels, None, torch.tensor([2, 0]), torch.tensor([0, 1]))]
+    instances = InstanceData(labels=torch.tensor([0, 2]), synonyms=torch.tensor([1, 0]))
+    found = head._synonym_losses(embeddings, matched, [instances])['loss_synonym']
+    names = nn.functional.normalize(torch.from_numpy(TextEmbeddings.load(path).synonym_embeddings))
+    none = nn.functional.normalize(head.fc_cls.background, dim=0)
+    logits = (embeddings @ names.T).view(1, 6, CLASSES, 2).amax(-1)
+    logits = torch.cat([logits, embeddings @ none[:, None]], dim=-1) / 0.07
+    expected = -logits.log_softmax(-1)[0, labels == CLASSES, -1].mean()
+    torch.testing.assert_close(found, 3.0 * expected)
+
+
+@pytest.mark.parametrize('way', ['random', 'max', 'mean'])
+def test_synonyms_of_novel_categories_do_not_compete(path, tmp_path, way):
+    """What the classifier calls novel: whatever its names are, they change no loss."""
+    text = TextEmbeddings.load(path)
+    rows = text.synonym_embeddings.copy()
+    rows[2:4] = np.random.default_rng(9).normal(size=(2, WIDTH))  # of category 1
+    changed = str(tmp_path / 'changed.npz')
+    replace(text, synonym_embeddings=rows).save(changed)
+    batch = segment_batch(3)
+    (sample,) = batch['data_samples']
+    sample.gt_instances.labels = torch.tensor([0, 2, 4])
+
+    def loss(synonyms: str, novel: list[int]) -> torch.Tensor:
+        words = write_words(str(tmp_path / 'novel.npz'), novel=novel)
+        synonym_loss = dict(type='SynonymLoss', text_embeddings=synonyms, way=way)
+        model = built(gkc_config(words, synonym_loss=synonym_loss))
+        torch.manual_seed(0)  # the points of the masks are drawn
+        return model(**copy.deepcopy(batch), mode='loss')['loss_synonym']
+
+    assert loss(path, []) != loss(changed, [])
+    assert loss(path, [1]) == loss(changed, [1])
 
 
 def test_novel_categories_leave_the_softmax(path, tmp_path):
