@@ -24,7 +24,7 @@ UNFIT = (
     mmdet_transforms.Mosaic, mmdet_transforms.RandomAffine, mmdet_transforms.RandomCenterCropPad,
     mmdet_transforms.RandomShift, mmdet_transforms.SegRescale,
 )  # fmt: skip
-#: Transforms that move pixels and masks, and leave a map as it was.
+#: Transforms that need boxes, which a map does not have yet, or leave a map as it was (Albu).
 UNFIT_FOR_MAPS = (mmdet_transforms.Albu, mmdet_transforms.Expand, mmdet_transforms.MinIoURandomCrop)
 
 
