@@ -19,3 +19,8 @@ test_pipeline = [
 ]
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
+# --tta
+tta_pipeline = _base_.tta_pipeline
+tta_pipeline.insert(1, test_pipeline[1])
+packing = tta_pipeline[-1].transforms[-1][0]
+packing.meta_keys = (*packing.meta_keys, 'ori_img')

@@ -32,7 +32,8 @@ from mmdet_vild.vocabulary import TextEmbeddings
 
 #: Those of each kind run on both families of packages, the others on one.
 KINDS = ('mini_lvis/', 'transfer/', 'vild_r50_fpn_20e_', 'vild_r50_fpn_1x_', 'vild-text-clip_')
-KINDS += ('ezsd_r50_fpn_1x_', 'anchors_ov-coco', 'vild-plus_r50_fpn_1x_')
+KINDS += ('ezsd_r50_fpn_1x_', 'anchors_ov-coco')
+KINDS += ('vild-plus_r50_fpn_1x_', 'vild-plus-teacher_r50_fpn_1x_')
 SMALL = SMALL_IMAGES | {'DetDataPreprocessor': dict(pad_size_divisor=32)}
 #: What each metric reports.
 FIGURE = {
@@ -191,7 +192,7 @@ def test_config(load, name):
     if 'coco-proposals' not in name:  # whose detector is mmdet's, and stays as it is
         check_trainable(model, name, cfg.model.get('backbone', {}).get('frozen', ()))
     predict(model, cfg)  # first, since a step without warm-up may do anything
-    looks = any(part in name for part in ('clip', 'region', 'teacher'))  # at the original image
+    looks = any(part in name for part in ('clip', 'region'))  # for which --tta is not
     if any(kind in name for kind in KINDS) and not looks:
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         predict(MODELS.build(dict(cfg.tta_model, module=model)), cfg)
