@@ -24,8 +24,8 @@ UNFIT = (
     mmdet_transforms.Mosaic, mmdet_transforms.RandomAffine, mmdet_transforms.RandomCenterCropPad,
     mmdet_transforms.RandomShift, mmdet_transforms.SegRescale,
 )  # fmt: skip
-#: Transforms that need boxes, which a map does not have yet, or leave a map as it was (Albu).
-UNFIT_FOR_MAPS = (mmdet_transforms.Albu, mmdet_transforms.Expand, mmdet_transforms.MinIoURandomCrop)
+#: Transforms that need boxes, which a map does not have yet, or may leave a map as it was.
+UNFIT_FOR_MAPS = (mmdet_transforms.Albu, mmdet_transforms.MinIoURandomCrop)
 
 
 @TRANSFORMS.register_module()
@@ -115,12 +115,17 @@ def check_segment_transforms(transforms: Iterable) -> None:
     transforms = list(flatten_transforms(transforms))
     of_maps = any(isinstance(each, LoadSemanticSegmentation) for each in transforms)
     for transform in transforms:
-        if isinstance(transform, UNFIT + UNFIT_FOR_MAPS * of_maps):
-            raise ValueError(
-                f'the pipeline has {type(transform).__name__}, which mixes pictures or leaves '
-                'masks behind, so that segments would have the names and embeddings of others; '
-                'use Resize, RandomResize, RandomFlip, RandomCrop, Rotate, ... of mmdet instead'
-            )
+        if isinstance(transform, UNFIT):
+            what = 'mixes pictures or leaves masks behind'
+        elif of_maps and isinstance(transform, UNFIT_FOR_MAPS):
+            what = 'is for instances, and may not move a map as it moves the picture'
+        else:
+            continue
+        raise ValueError(
+            f'the pipeline has {type(transform).__name__}, which {what}, so that segments would '
+            'have the names and embeddings of others; use Resize, RandomResize, RandomFlip, '
+            'RandomCrop, Rotate, ... of mmdet instead'
+        )
 
 
 def numbers_in_map(count: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The words that a classifier compares regions with."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -55,15 +56,10 @@ class Words:
         pictures = torch.from_numpy(text.pictures).to(device) if text.pictures.any() else None
         return cls(text.names, embeddings, novel, count or len(text.names), owners, pictures)
 
-    def texts(self) -> Tensor:
-        """The embeddings (n, D) of those that are no pictures."""
-        if self.pictures is None:
-            return self.embeddings
-        pictures = self.pictures if self.owners is None else self.pictures[self.owners]
-        return self.embeddings[~pictures]
 
-
-def level_pictures(similarities: Tensor, embeddings: Tensor, words: Words, own: Words) -> Tensor:
+def level_pictures(
+    similarities: Tensor, words: Words, own: Words, similar: Callable[[Words], Tensor]
+) -> Tensor:
     """Similarities of an image's regions, in which pictures are on the level of texts.
 
     To any region a CLIP picture is far more similar than any text is (the modality gap), and would
@@ -71,18 +67,21 @@ def level_pictures(similarities: Tensor, embeddings: Tensor, words: Words, own: 
     image's regions on average, to which it is as similar as the texts on average.
 
     Args:
-        similarities: (..., C + R).
-        embeddings: (..., D) of the regions of one image.
+        similarities: (..., C + R) of the regions of one image.
         words: The C + R words.
         own: The vocabulary of the detector, whose texts count if the words have none. If it has
             none either, nothing is changed.
+        similar: Gives the similarities of the same regions with words.
     """
     if words.pictures is None:
         return similarities
-    texts = words.texts()
-    texts = texts if len(texts) else own.texts()
-    if not len(texts):
-        return similarities
-    level = embeddings @ texts.float().mean(0)
+    texts, pictures = similarities, words.pictures
+    if pictures.all():
+        texts, pictures = similar(own), own.pictures
+        if pictures is None:
+            pictures = torch.zeros_like(own.novel)
+        if pictures.all():
+            return similarities
+    level = texts[..., ~pictures].mean(-1)
     gap = (similarities - level[..., None]).flatten(0, -2).mean(0)
     return similarities - gap * words.pictures

@@ -78,16 +78,18 @@ class KnownWords:
             apart.add(whole)
         own = self.vocabulary
         rows = [row for row in range(len(own.names)) if row not in apart]
-        everything = replace(
+        each = None
+        if text.synonym_embeddings is not None and own.synonym_embeddings is not None:
+            of_rivals = (own.rows(row)[1:] for row in rows)
+            each = np.concatenate([text.synonym_embeddings, *of_rivals])
+        return replace(
             text,
             embeddings=np.vstack([text.embeddings, own.embeddings[rows]]),
             names=(*text.names, *(own.names[row] for row in rows)),
             novel=np.concatenate([text.novel, own.novel[rows]]),
             synonyms=(*_synonyms(text), *(self._synonyms[row] for row in rows)),
-            synonym_embeddings=None,
+            synonym_embeddings=each,
         )
-        own_rows = [text.rows(label) for label in range(len(text.names))]
-        return everything.with_rows([*own_rows, *map(own.rows, rows)])
 
 
 def _synonyms(text: TextEmbeddings) -> tuple[tuple[str, ...], ...]:

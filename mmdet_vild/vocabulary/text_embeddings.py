@@ -59,6 +59,9 @@ class TextEmbeddings:
             synonyms=tuple(map(tuple, self.synonyms)),
             templates=tuple(self.templates),
         )
+        if self.synonym_embeddings is not None:
+            each = np.asarray(self.synonym_embeddings, dtype=np.float32)
+            fields['synonym_embeddings'] = each
         for field, value in fields.items():
             object.__setattr__(self, field, value)
         count = len(self.names)

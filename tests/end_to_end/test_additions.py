@@ -52,7 +52,7 @@ def rows(made: pipeline.World) -> dict[str, dict]:
     """The figures of some rows; the steps of each are run."""
     chosen = [row for row in ablation.plus_rows() if row.name in NAMES]
     assert [row.name for row in chosen] == list(NAMES)
-    return ablation.run(made, chosen)
+    return ablation.run(made, chosen, timed=True)
 
 
 def detections(made: pipeline.World, name: str) -> list[dict]:
@@ -90,7 +90,7 @@ def test_ablation(made, rows, capfd) -> None:
     # As a new process would see it.
     later = pipeline.World(0, None, made.data, made.work, SHORT, made.sizes)
     later.test('vild')
-    again = ablation.run(later, chosen[-1:])
+    again = ablation.run(later, chosen[-1:], timed=False)
     assert capfd.readouterr().out.count('already done') == 5
     title = chosen[-1].title
     one, other = (json.dumps(each[title]['seen designs']['segm']) for each in (again, rows))

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import compress
 from typing import Literal
 
@@ -256,10 +257,8 @@ class CLIPTextClassifier(BaseModule):
         words = self.words if words is None else words
         with torch.autocast(embeddings.device.type, enabled=False):
             embeddings = embeddings.float()
-            logits = embeddings @ words.embeddings.float().t()
-            if words.owners is not None:
-                logits = self._of_categories(logits, words)
-            logits = level_pictures(logits, embeddings, words, self.words)
+            similar = partial(self._similarities, embeddings)
+            logits = level_pictures(similar(words), words, self.words, similar)
             if self.background is not None:
                 background = self.background.float()
                 if self.normalize_background:
@@ -268,8 +267,11 @@ class CLIPTextClassifier(BaseModule):
             logits = logits / self.temperature
             return logits if self.bias is None else logits + self.bias.float()
 
-    def _of_categories(self, logits: Tensor, words: Words) -> Tensor:
-        """Similarities (..., C) with words of those (..., V) with each of their rows."""
+    def _similarities(self, embeddings: Tensor, words: Words) -> Tensor:
+        """Similarities (..., C) of embeddings (..., D) with words, by all rows (V) of each."""
+        logits = embeddings @ words.embeddings.float().t()
+        if words.owners is None:
+            return logits
         if self.synonyms == 'random' and self.training:
             counts = words.owners.new_zeros(len(words.names))
             counts.index_add_(0, words.owners, torch.ones_like(words.owners))

@@ -100,10 +100,12 @@ class CLIPOnStockDetector(CropClassifierMixin, OpenVocabularyMixin, TwoStageDete
 
     def classify(self, embeddings: Tensor, words: Words) -> Tensor:
         """Similarities (n, C + R) of an image's regions (n, D), over the teacher's temperature."""
-        similarities = embeddings @ words.embeddings.t()
-        return (
-            level_pictures(similarities, embeddings, words, self.words) / self.teacher.temperature
-        )
+
+        def similar(words: Words) -> Tensor:
+            return embeddings @ words.embeddings.t()
+
+        leveled = level_pictures(similar(words), words, self.words, similar)
+        return leveled / self.teacher.temperature
 
     def find_regions(self, features, metas, proposals) -> InstanceList:
         """Each proposal's box, (n, 4), by the category that it is most like: ``stock_labels``."""

@@ -170,7 +170,7 @@ class WordEncoder:
         if stored := _stored(path, found, by_synonym):
             entries = [stored.rows(i) for i in range(len(names))]
         elif missing:
-            encoded = self._encode(found, categories, missing, vocabulary, device)
+            encoded = self._encode(found, categories, missing, by_synonym, vocabulary, device)
             entries = [encoded.get(i, entry) for i, entry in enumerate(entries)]
         _keep(self._encoded, {(synonyms[i], templates): entries[i] for i in missing}, ENCODED)
         found = found.with_rows(entries)
@@ -184,11 +184,19 @@ class WordEncoder:
         return found
 
     def _encode(
-        self, found, categories: list[dict], missing: list[int], vocabulary, device
+        self,
+        found,
+        categories: list[dict],
+        missing: list[int],
+        by_synonym: bool,
+        vocabulary,
+        device,
     ) -> dict[int, np.ndarray]:
         """The rows of missing words, by their places: those that are kept, and the teacher's."""
         encoded = {i: self._encoded.get((found.synonyms[i], found.templates)) for i in missing}
-        if new := [i for i, entry in encoded.items() if entry is None]:
+        # A file that an earlier release stored may have brought the average of synonyms alone.
+        least = 2 if by_synonym else 1
+        if new := [i for i, entry in encoded.items() if entry is None or len(entry) < least]:
             names = [found.names[i] + ' (a picture)' * bool(found.pictures[i]) for i in new]
             teacher = self.teacher(vocabulary, names).to(device)
             MMLogger.get_current_instance().info(

@@ -298,6 +298,33 @@ class TestPictures:
         torch.testing.assert_close(nested.flatten(0, 1), found)
         assert classifier.classify(torch.zeros(0, 16), words).shape == (0, 5)
 
+    @pytest.mark.parametrize('synonyms', ['max', 'mean'])
+    def test_beside_words_of_several_rows(self, tmp_path, text, synonyms):
+        """The level is that of the words' similarities, whatever these are made of."""
+        names, rows = ('a', 'b', 'it'), np.random.default_rng(4).normal(size=(6, 16))
+        rows[5] += 20 * unit(np.ones(16))
+        each = [['a', 'aa', 'aaa'], ['b', 'bb'], [f'picture:{0:016x}']]
+        path = str(tmp_path / 'text.npz')
+        parts = (rows[[0, 3, 5]], names, [False] * 3, 'teacher@0', each, (), rows)
+        TextEmbeddings(*parts).save(path)
+        classifier = build(path, 3, synonyms=synonyms, with_background=False).eval()
+        features = torch.randn(6, 12) + 3
+        seen = embedded(classifier, features)
+        similarities = seen @ unit(TextEmbeddings.load(path).synonym_embeddings.astype(float)).T
+        reduce = np.max if synonyms == 'max' else np.mean
+        words = [reduce(similarities[:, part], axis=1) for part in (slice(3), slice(3, 5))]
+        level = np.mean(words, axis=0)
+        picture = similarities[:, 5] - (similarities[:, 5] - level).mean()
+        expected = np.stack([*words, picture], axis=1) / classifier.temperature
+        check(classifier(features), expected)
+        # Alone it is on the level of the vocabulary's words.
+        own = TextEmbeddings.load(path)
+        alone = TextEmbeddings(rows[5:], ('it',), [True], 'teacher@0', [each[2]], (), rows[5:])
+        words = Words.from_text_embeddings(alone, by_synonym=True)
+        found = classifier.classify(classifier.embed(features), words)
+        check(found, expected[:, 2:])
+        assert own.pictures.tolist() == [False, False, True]
+
     @pytest.mark.parametrize('synonyms', ['average', 'max'])
     def test_in_the_vocabulary(self, tmp_path, text, synonyms):
         """Its texts alone are the level; background is as it was."""
