@@ -1,8 +1,8 @@
 # ViLD+ and the teacher's word on the 50 boxes that it detects (F-VLM). For testing only, on the
-# checkpoint of vild-plus_lite0_fpn_mini-lvis.py. The weights were chosen for ViLD, on val.
+# checkpoint of vild-plus_lite0_fpn_mini-lvis.py. The weights were chosen on val.
 _base_ = './vild-plus_lite0_fpn_mini-lvis.py'
 
-model = dict(type='TeacherScoredViLD', best=50, base_weight=0.65, novel_weight=0.8)
+model = dict(type='TeacherScoredViLD', best=50, base_weight=0.35, novel_weight=0.65)
 packing = _base_.test_pipeline[-1]
 packing.meta_keys = (*packing.meta_keys, 'ori_img')
 test_pipeline = [

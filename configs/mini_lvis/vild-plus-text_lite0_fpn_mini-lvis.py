@@ -1,5 +1,5 @@
 # ViLD-text with an RPN that learns how well regions are localised (OLN). It proposes the regions of
-# vild-oln and vild-plus, by region-embeddings_lite0_fpn_mini-lvis.py on its checkpoint.
+# vild-oln and vild-all, by region-embeddings_lite0_fpn_mini-lvis.py on its checkpoint.
 _base_ = './vild-text_lite0_fpn_mini-lvis.py'
 
 model = dict(

@@ -241,8 +241,9 @@ def check_trainable(model, name: str, frozen: Sequence[str]) -> None:
     learned = {key for key, _ in model.named_parameters()}
     assert not any('teacher' in key or 'text_embeddings' in key for key in learned)
     head = 'roi_head.bbox_head.'
-    plus = 'vild-plus' in name and 'plus-text' not in name  # an ensemble with a sigmoid
-    sigmoid = plus or 'vild-sigmoid' in name
+    plus = 'vild-plus' in name and 'plus-text' not in name or 'vild-all' in name  # an ensemble
+    mini_plus = 'mini_lvis/vild-plus' in name  # which has no sigmoid
+    sigmoid = (plus and not mini_plus) or 'vild-sigmoid' in name
     assert (f'{head}fc_cls.background' in learned) == (
         'vild-image' not in name
         and not sigmoid

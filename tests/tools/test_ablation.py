@@ -26,25 +26,39 @@ ROWS = {row.name: row for row in ALL}
 
 
 def test_rows_of_the_ensemble_are_those_of_its_config() -> None:
-    """Options on ViLD's configs make the ensemble, and all of them together are ViLD+."""
-    ensemble, plus = config_of(ROWS['vild-ensemble']), config_of(ROWS['vild-plus'])
+    """Options on ViLD's configs make the ensemble, with each addition of the one that has all."""
+    ensemble, everything = config_of(ROWS['vild-ensemble']), config_of(ROWS['vild-all']).model
     partial = config_of(ROWS['vild-ensemble-partial'])
     assert partial.model.test_cfg.rcnn.pop('partial') == dict(overlap=0.8, score_ratio=0.5)
     assert partial.model == ensemble.model
-    everything = config_of(ROWS['vild-all'])
-    head = everything.model.roi_head.bbox_head
-    head.type, head.ensemble_weight = 'ViLDEnsembleBBoxHead', 0.83
-    assert everything.model == plus.model
-    assert everything.train_dataloader == plus.train_dataloader
     alone = [config_of(ROWS[f'vild-ensemble-{short}']) for short in ('sigmoid', 'oln', 'iou')]
     for config in alone:
         head = config.model.roi_head.bbox_head
         assert head.type == 'ViLDEnsembleBBoxHead' and head.ensemble_weight == 0.83
+    assert alone[1].train_dataloader == config_of(ROWS['vild-all']).train_dataloader
     sigmoid, oln, iou = (config.model for config in alone)
+    head = everything.roi_head.bbox_head
     assert sigmoid.roi_head.bbox_head.cls_predictor_cfg.bias == -10
-    assert sigmoid.roi_head.bbox_head.loss_cls == plus.model.roi_head.bbox_head.loss_cls
-    assert oln.rpn_head == plus.model.rpn_head != sigmoid.rpn_head
-    assert iou.roi_head.bbox_head.loss_iou == plus.model.roi_head.bbox_head.loss_iou
+    for of in ('cls_predictor_cfg', 'loss_cls'):
+        assert sigmoid.roi_head.bbox_head[of] == head[of] != iou.roi_head.bbox_head[of]
+    assert oln.rpn_head == everything.rpn_head != sigmoid.rpn_head
+    assert oln.train_cfg == everything.train_cfg
+    assert iou.roi_head.bbox_head.loss_iou == head.loss_iou
+
+
+@pytest.mark.parametrize('name', ['vild-plus', 'vild-plus-teacher'])
+def test_rows_of_vild_plus(name: str) -> None:
+    """Its training is that of the row whose checkpoint it takes."""
+    plus, trained = config_of(ROWS[name]), config_of(ROWS[ROWS[name].checkpoint])
+    assert ROWS[name].checkpoint == 'vild-ensemble-iou'
+    for part in ('train_dataloader', 'optim_wrapper', 'param_scheduler', 'train_cfg'):
+        assert plus[part] == trained[part]
+    assert plus.model.test_cfg.rcnn.pop('objectness_weight') == 0.1
+    if name.endswith('teacher'):
+        added = {key: plus.model.pop(key) for key in ('best', 'base_weight', 'novel_weight')}
+        assert added == dict(best=50, base_weight=0.35, novel_weight=0.65)
+        assert plus.model.pop('type') == 'TeacherScoredViLD' and trained.model.pop('type')
+    assert plus.model == trained.model
 
 
 def test_one_addition_a_row() -> None:
@@ -74,14 +88,14 @@ def test_one_addition_a_row() -> None:
 
 def test_names_and_titles_are_distinct() -> None:
     rows = ablation.plus_rows()
-    assert len({row.name for row in rows}) == len({row.title for row in rows}) == len(rows) == 20
+    assert len({row.name for row in rows}) == len({row.title for row in rows}) == len(rows) == 19
     known = {row.name for row in rows}
     assert {row.checkpoint for row in rows if row.checkpoint} < known
     # A training anew, and ViLD-text with OLN's RPN before them.
     trained = [r.name for r in rows if not r.checkpoint and r.name not in pipeline.TRAINED.values()]
-    assert len(trained) == 8
+    assert len(trained) == 7
     assert {row.title for row in ablation.plus_rows(['ViLD'])} == {
-        row.title for row in rows if not row.title.startswith('ViLD-ensemble')
+        row.title for row in rows if not row.title.startswith(('ViLD-ensemble', 'ViLD+'))
     }
 
 
@@ -132,7 +146,7 @@ def test_what_goes_before_each_row(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         trained = row.checkpoint or row.name
         # ViLD is trained before all of this.
         before = () if trained == 'vild' else (f'train {trained}',)
-        if trained.endswith('-oln') or trained in ('vild-all', 'vild-plus'):
+        if trained.endswith('-oln') or trained == 'vild-all':
             before = ('train vild-plus-text', 'extract', *before)
         assert tested[row.name] == (row.config, trained, row.options, before)
     checkpoints = [checkpoint.name for _, checkpoint in timed]

@@ -18,7 +18,7 @@ TWICE = dict(type='Resize', scale=(200, 160), keep_ratio=True)
 LARGE = dict(type='Resize', scale=(330, 260), keep_ratio=True)
 
 
-@pytest.fixture(scope='module', params=['vild-ensemble', 'vild-plus'])
+@pytest.fixture(scope='module', params=['vild-ensemble', 'vild-all'])
 def detector(request, tmp_path_factory: pytest.TempPathFactory) -> SmallDetector:
     """Of softmaxes, or of sigmoids and IoUs; scores and boxes are not all alike."""
     detector = SmallDetector(tmp_path_factory.mktemp('onnx'), request.param)
