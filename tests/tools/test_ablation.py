@@ -54,6 +54,7 @@ def test_rows_of_vild_plus(name: str) -> None:
     for part in ('train_dataloader', 'optim_wrapper', 'param_scheduler', 'train_cfg'):
         assert plus[part] == trained[part]
     assert plus.model.test_cfg.rcnn.pop('objectness_weight') == 0.1
+    assert plus.model.roi_head.bbox_head.pop('iou_weight') == 0.65
     if name.endswith('teacher'):
         added = {key: plus.model.pop(key) for key in ('best', 'base_weight', 'novel_weight')}
         assert added == dict(best=50, base_weight=0.35, novel_weight=0.65)
