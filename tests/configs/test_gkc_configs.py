@@ -350,9 +350,9 @@ ABLATIONS = ('plain', 'synonyms', 'synonyms-max', 'synonyms-mean', 'feature', 't
 def test_ablations_on_other_backbones(kind, backbone):
     """Theirs are the losses and the steps of the same on CLIP's, and the rest of the final one."""
     name = f'gkc-{kind}_{{}}_coco-panoptic.py'
-    ours = read('gkc/' + name.format(f'{backbone}_8xb2-lsj-50e'))
+    ours = copy.deepcopy(read('gkc/' + name.format(f'{backbone}_8xb2-lsj-50e')))
     clips = read('gkc/' + name.format('r50-clip_8xb14-50k'))
-    final = read(f'gkc/gkc_{backbone}_8xb2-lsj-50e_coco-panoptic.py')
+    final = copy.deepcopy(read(f'gkc/gkc_{backbone}_8xb2-lsj-50e_coco-panoptic.py'))
     for loss in ('synonym_loss', 'distill_loss'):
         expected = clips.model.panoptic_head.get(loss)
         assert ours.model.panoptic_head.pop(loss) == expected

@@ -215,8 +215,12 @@ def test_what_every_config_has(name):
     assert config.tta_model == dict(type='OpenVocabularyTTA')
     if name == STOCK:
         return
-    load, views = config.tta_pipeline
+    load, *keep, views = config.tta_pipeline
     resize, flips, _, (packing,) = views.transforms
+    if 'teacher' in name:  # which looks at the original image
+        assert keep == [dict(type='KeepOriginalImage')] and 'ori_img' in packing.meta_keys
+    else:
+        assert not keep
     tested = [step for step in config.test_pipeline if step.type != 'KeepOriginalImage']
     assert [load, *resize] == tested[:2] and [flip.prob for flip in flips] == [0, 1]
     assert {'flip', 'flip_direction', 'text', 'custom_entities'} < set(packing.meta_keys)
