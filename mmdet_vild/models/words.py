@@ -57,9 +57,7 @@ class Words:
         return cls(text.names, embeddings, novel, count or len(text.names), owners, pictures)
 
 
-def level_pictures(
-    similarities: Tensor, words: Words, own: Words, similar: Callable[[Words], Tensor]
-) -> Tensor:
+def level_pictures(similar: Callable[[Words], Tensor], words: Words, own: Words) -> Tensor:
     """Similarities of an image's regions, in which pictures are on the level of texts.
 
     To any region a CLIP picture is far more similar than any text is (the modality gap), and would
@@ -67,12 +65,12 @@ def level_pictures(
     image's regions on average, to which it is as similar as the texts on average.
 
     Args:
-        similarities: (..., C + R) of the regions of one image.
+        similar: Gives the similarities (..., C + R) of the regions of one image with words.
         words: The C + R words.
         own: The vocabulary of the detector, whose texts count if the words have none. If it has
             none either, nothing is changed.
-        similar: Gives the similarities of the same regions with words.
     """
+    similarities = similar(words)
     if words.pictures is None:
         return similarities
     texts, pictures = similarities, words.pictures

@@ -257,8 +257,7 @@ class CLIPTextClassifier(BaseModule):
         words = self.words if words is None else words
         with torch.autocast(embeddings.device.type, enabled=False):
             embeddings = embeddings.float()
-            similar = partial(self._similarities, embeddings)
-            logits = level_pictures(similar(words), words, self.words, similar)
+            logits = level_pictures(partial(self._similarities, embeddings), words, self.words)
             if self.background is not None:
                 background = self.background.float()
                 if self.normalize_background:

@@ -104,8 +104,7 @@ class CLIPOnStockDetector(CropClassifierMixin, OpenVocabularyMixin, TwoStageDete
         def similar(words: Words) -> Tensor:
             return embeddings @ words.embeddings.t()
 
-        leveled = level_pictures(similar(words), words, self.words, similar)
-        return leveled / self.teacher.temperature
+        return level_pictures(similar, words, self.words) / self.teacher.temperature
 
     def find_regions(self, features, metas, proposals) -> InstanceList:
         """Each proposal's box, (n, 4), by the category that it is most like: ``stock_labels``."""
