@@ -57,8 +57,9 @@ class CropClassifierMixin:
         scores, parts = self.combine(clip, region.scores, words)
         if self.with_objectness:
             scores = (scores * objectness[:, None]).sqrt()
-        parts['objectness'] = objectness
-        others = {k: value for k, value in region.items() if k not in ('bboxes', 'scores')}
+        parts |= {'objectness': objectness, 'iou_scores': region.get('iou_scores')}
+        apart = ('bboxes', 'scores', 'iou_scores')
+        others = {k: value for k, value in region.items() if k not in apart}
         return explained_detections(boxes, scores, self.roi_head.test_cfg, words, parts, others)
 
     def crop_probabilities(self, boxes: Tensor, data_sample, words: Words) -> Tensor:

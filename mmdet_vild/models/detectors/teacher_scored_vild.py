@@ -60,6 +60,7 @@ class TeacherScoredViLD(CLIPOnCrops):
             'text_scores': scores,
             'image_scores': torch.cat([clip, torch.full_like(unseen, torch.nan)]),
             'objectness': objectness,
+            'iou_scores': region.iou_scores[rows] if 'iou_scores' in region else None,
         }
         return explained_detections(boxes, combined, cfg, words, parts)
 

@@ -267,7 +267,8 @@ class ViLDBBoxHead(ConvFCBBoxHead):
             bbox_preds: Box deltas (n, 4), with ``loss_iou`` (n, 5); see :meth:`embed`.
             batch_img_metas: Of each image.
             rcnn_test_cfg: See :func:`explained_detections`. Without it the results hold the boxes
-                (n, 4) and scores (n, C + R) of every RoI, before any NMS.
+                (n, 4) and scores (n, C + R) of every RoI, before any NMS, and with ``loss_iou``
+                its ``iou_scores`` (n,).
             rescale: Whether boxes are those of the original image.
             words: As for :meth:`classify`.
             objectness: (n,) the RPN's scores.
@@ -284,7 +285,8 @@ class ViLDBBoxHead(ConvFCBBoxHead):
             asked = asked or self.fc_cls.words
             result.scores, parts = self.scores(logits, asked.novel)
             if self.loss_iou is not None:
-                parts['iou_scores'] = quality = deltas[:, 4].float().sigmoid()
+                quality = deltas[:, 4].float().sigmoid()
+                result.iou_scores = parts['iou_scores'] = quality
                 weights = (1 - self.iou_weight, self.iou_weight)
                 result.scores = result.scores ** weights[0] * (quality ** weights[1])[:, None]
             if rcnn_test_cfg is not None:

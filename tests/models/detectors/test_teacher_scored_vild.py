@@ -14,6 +14,7 @@ pytestmark = pytest.mark.onedl
 #: In pixels of the original image: three objects, and a worse box around the first one.
 BOXES = torch.tensor([[6.0, 6, 31, 40], [5, 5, 30, 40], [50, 10, 90, 35], [45, 45, 95, 75]])
 OBJECTNESS = torch.tensor([0.8, 0.9, 0.5, 0.2])
+IOUS = torch.tensor([0.3, 0.6, 0.7, 0.4])
 #: What the detector says of three categories, of which the last is novel.
 SCORES = torch.tensor([[0.6, 0.05, 0.1], [0.7, 0.1, 0.12], [0.2, 0.5, 0.2], [0.1, 0.1, 0.05]])
 TWICE = dict(type='Resize', scale=(200, 160), keep_ratio=True)
@@ -28,11 +29,11 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> SmallDetector:
 def detect(detector: SmallDetector, monkeypatch: pytest.MonkeyPatch):
     """Detects with these boxes and scores; counts the crops of each image."""
     proposed = InstanceData(bboxes=BOXES * 2 + 1, scores=OBJECTNESS, labels=torch.zeros(4))
-    regions = InstanceData(bboxes=BOXES * 2, scores=SCORES)
+    regions = InstanceData(bboxes=BOXES * 2, scores=SCORES, iou_scores=IOUS)
 
     def run(explain: int | None = None, **options):
-        options = dict(with_objectness=False) | options
-        model = detector.build(type='TeacherScoredViLD', **options)
+        options = dict(type='TeacherScoredViLD', with_objectness=False) | options
+        model = detector.build(**options)
         monkeypatch.setattr(model.rpn_head, 'predict', lambda *args, **kwargs: [proposed])
         monkeypatch.setattr(model.roi_head, 'predict_bbox', lambda *args, **kwargs: [regions])
         model.roi_head.test_cfg.explain = explain
@@ -85,6 +86,14 @@ def test_what_scores_are_made_of(detect, detector: SmallDetector) -> None:
     clip[rows.numpy() == 3] = np.nan  # nobody asked the teacher
     np.testing.assert_allclose(found.image_scores, clip, atol=1e-5)
     assert torch.equal(found.objectness, OBJECTNESS[rows])
+    assert torch.equal(found.iou_scores, IOUS[rows])
+
+
+def test_ious_of_clip_on_crops(detect) -> None:
+    found = detect(type='CLIPOnCrops', explain=1)
+    rows = torch.cdist(found.bboxes, BOXES).argmin(dim=1)
+    assert len(found) and torch.equal(found.iou_scores, IOUS[rows])
+    assert 'iou_scores' not in detect(type='CLIPOnCrops')
 
 
 @pytest.mark.parametrize('options', [dict(best=0), dict(best=3, base_weight=0, novel_weight=0)])

@@ -370,5 +370,6 @@ def test_scores_are_geometric_means_with_the_iou(roi_head_cfg, make_sample, weig
     assert ious.std() > 0.01
     expected = scores.double() ** (1 - weight) * ious[:, None] ** weight
     torch.testing.assert_close(found.scores.double(), expected, rtol=1e-4, atol=1e-9)
+    torch.testing.assert_close(found.iou_scores.double(), ious, rtol=1e-4, atol=1e-6)
     rows = (explained.scores[:, None, None] == found.scores).any(dim=2).int().argmax(dim=1)
     torch.testing.assert_close(explained.iou_scores.double(), ious[rows], rtol=1e-4, atol=1e-6)
