@@ -63,7 +63,10 @@ def explained_detections(
     for field, part in parts.items():
         if part is not None:
             found.set_field(part[rows] if part.ndim == 1 else part[rows, labels], field)
-    others = scores[rows].scatter(1, labels[:, None], -1.0)
+    others = scores[rows]
+    if weight := rcnn_test_cfg.get('objectness_weight'):
+        others = _with_objectness(others, parts['objectness'][rows, None], weight)
+    others = others.scatter(1, labels[:, None], -1.0)
     found.other_scores, other_labels = others.topk(min(explain, scores.shape[1] - 1), dim=1)
     found.other_names = [[words.names[label] for label in row] for row in other_labels.tolist()]
     found.other_novel = words.novel[other_labels]
@@ -88,11 +91,14 @@ def _rescored(
                 f'objectness_weight in test_cfg.rcnn is {weight}, but the proposals have no '
                 'scores; leave it out'
             )
-        of_regions = objectness[indices // count].to(scores)
-        scores = scores ** (1 - weight) * of_regions**weight
+        scores = _with_objectness(scores, objectness[indices // count], weight)
         found.scores = scores
         kept = scores.argsort(descending=True, stable=True)
     if partial:
         whole = ~partial_objects(found.bboxes, scores, found.labels, **partial)
         kept = whole if kept is None else kept[whole[kept]]
     return found[kept], indices[kept]
+
+
+def _with_objectness(scores: Tensor, objectness: Tensor, weight: float) -> Tensor:
+    return scores ** (1 - weight) * objectness.to(scores) ** weight

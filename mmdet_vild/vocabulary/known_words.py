@@ -63,18 +63,21 @@ class KnownWords:
             return row
         return row if all(denoted(each) == row for each in synonyms) else None
 
-    def add_rivals(self, text: TextEmbeddings) -> TextEmbeddings:
+    def add_rivals(self, text: TextEmbeddings, with_related: bool = True) -> TextEmbeddings:
         """Words, and after them the categories that compete with them.
 
         All do but the ones that the words denote, by whichever of their names. Of a name that
-        denotes none, its :meth:`CategoryNames.related` categories do not compete either.
+        denotes none, its :meth:`CategoryNames.related` categories do not compete either; without
+        ``with_related`` those of no name do.
         """
         apart = set()
         for name, synonyms in zip(text.names, _synonyms(text), strict=True):
-            whole = self.find(name, synonyms)
+            whole = self.find(name, synonyms) if with_related else None
             for each in {name, *synonyms} if whole is None else ():
                 row = self._names.denoted(each)
-                apart |= self._names.related(each) if row is None else {row}
+                if row is None or not with_related:
+                    apart |= self._names.related(each)
+                apart.add(row)
             apart.add(whole)
         own = self.vocabulary
         rows = [row for row in range(len(own.names)) if row not in apart]

@@ -63,7 +63,7 @@ def test_order_does_not_matter_and_nothing_is_left_to_drop(detections, overlap, 
 
 
 def detections(seed: int, sigmoid: bool, **settings):
-    """Those of 30 regions and 5 words, and their objectness."""
+    """Those of 30 regions and 5 words, what mmdet has, and the regions' objectness and scores."""
     generator = torch.Generator().manual_seed(seed)
     start = torch.rand(30, 2, generator=generator) * 60
     boxes = torch.cat([start, start + 5 + 60 * torch.rand(30, 2, generator=generator)], dim=1)
@@ -77,7 +77,7 @@ def detections(seed: int, sigmoid: bool, **settings):
     found = explained_detections(boxes, scores, cfg, words, parts)
     padded = torch.cat([scores, scores[:, :1]], dim=1)
     stock = multiclass_nms(boxes, padded, 0.0, cfg.nms, 20, return_inds=True)
-    return found, stock, objectness
+    return found, stock, objectness, scores
 
 
 @pytest.mark.parametrize('sigmoid', [False, True])
@@ -85,7 +85,7 @@ def detections(seed: int, sigmoid: bool, **settings):
 def test_off_is_what_nms_finds(sigmoid, seed):
     """Bit for bit, of a softmax and of sigmoids, whose scores have any sum."""
     for settings in ({}, dict(objectness_weight=0.0, partial=None), dict(objectness_weight=None)):
-        found, (dets, labels, _), _ = detections(seed, sigmoid, **settings)
+        found, (dets, labels, _), *_ = detections(seed, sigmoid, **settings)
         assert torch.equal(found.bboxes, dets[:, :4]) and torch.equal(found.labels, labels)
         assert torch.equal(found.scores, dets[:, 4])
 
@@ -94,7 +94,7 @@ def test_off_is_what_nms_finds(sigmoid, seed):
 def test_on_changes_what_nms_has_found(seed, sigmoid, weight):
     """The same detections with other scores, in their order, and of these the whole objects."""
     settings = dict(objectness_weight=weight, explain=2)
-    found, (dets, labels, indices), objectness = detections(seed, sigmoid, **settings)
+    found, (dets, labels, indices), objectness, scored = detections(seed, sigmoid, **settings)
     known = objectness[indices // 5].double()
     scores = dets[:, 4].double() ** (1 - weight) * known**weight
     order = scores.argsort(descending=True, stable=True)
@@ -104,12 +104,18 @@ def test_on_changes_what_nms_has_found(seed, sigmoid, weight):
     assert (rows.sum(dim=1) == 1).all() and (rows.sum(dim=0) == 1).all()
     assert torch.equal(found.objectness, objectness[(indices // 5)[rows.int().argmax(dim=1)]])
     assert torch.equal(found.text_scores, dets[rows.int().argmax(dim=1), 4])
+    # The other words of a region, as if they were detected.
+    of_rows = (indices // 5)[rows.int().argmax(dim=1)]
+    others = scored[of_rows].double().scatter(1, found.labels[:, None], -1).topk(2).values
+    others = others ** (1 - weight) * objectness[of_rows, None].double() ** weight
+    torch.testing.assert_close(found.other_scores.double(), others, rtol=1e-5, atol=1e-8)
     partial = dict(overlap=0.6, score_ratio=0.5)
-    whole, _, _ = detections(seed, sigmoid, partial=partial, **settings)
+    whole, *_ = detections(seed, sigmoid, partial=partial, **settings)
     expected = found[~partial_objects(found.bboxes, found.scores, found.labels, 0.6, 0.5)]
     assert len(whole) <= len(found)
-    for key in ('bboxes', 'scores', 'labels', 'objectness', 'text_scores', 'other_scores'):
+    for key in ('bboxes', 'scores', 'labels', 'objectness', 'text_scores'):
         assert torch.equal(whole[key], expected[key]), key
+    torch.testing.assert_close(whole.other_scores, expected.other_scores)
 
 
 def test_a_crop_of_a_part_goes_and_what_is_beside_stays():

@@ -99,9 +99,9 @@ def lvis() -> KnownWords:
     return KnownWords(text_of(LVIS))
 
 
-def apart(known: KnownWords, text: TextEmbeddings) -> list[str]:
+def apart(known: KnownWords, text: TextEmbeddings, **options) -> list[str]:
     """The categories that do not compete with words."""
-    found, own = known.add_rivals(text), known.vocabulary
+    found, own = known.add_rivals(text, **options), known.vocabulary
     count = len(text.names)
     rivals = found.names[count:]
     rows = [own.names.index(name) for name in rivals]
@@ -122,6 +122,23 @@ def test_a_word_is_the_category_that_it_denotes(lvis, word, category):
 def test_what_does_not_compete_with_any_other_word(lvis, word):
     assert lvis.find(word, [word]) is None
     assert sorted(apart(lvis, text_of([word]))) == sorted(RELATED[word])
+
+
+@pytest.mark.parametrize(
+    ('word', 'left_out'),
+    [
+        ('bears', 'bear teddy_bear polar_bear grizzly'),
+        ('teddy bear', 'bear teddy_bear'),
+        ('wine_bottle', 'bottle wine_bottle'),
+        ('bottle', 'bottle wine_bottle'),
+        ('striped mug', 'mug'),
+        ('scissors', 'scissors'),
+        ('whale', ''),
+    ],
+)
+def test_what_an_annotated_word_may_be_too_does_not_compete_in_training(lvis, word, left_out):
+    found = apart(lvis, text_of([word]), with_related=False)
+    assert sorted(found) == sorted(left_out.split())
 
 
 @pytest.mark.parametrize(

@@ -334,7 +334,9 @@ class CLIPTextClassifier(BaseModule):
 def with_rivals(
     text: TextEmbeddings, source: str, rivals: TextEmbeddings, rivals_source: str
 ) -> TextEmbeddings:
-    """Words, and after them those of another vocabulary that they do not denote.
+    """Words, and after them those of another vocabulary, which a region of theirs cannot be.
+
+    What the words denote, its kinds and what it is a kind of are left out.
 
     Raises:
         ValueError: Another teacher encoded them.
@@ -344,4 +346,4 @@ def with_rivals(
             f'{rivals_source} was encoded by the teacher {rivals.teacher}, {source} by '
             f'{text.teacher}; encode both with one teacher'
         )
-    return KnownWords(rivals).add_rivals(text)
+    return KnownWords(rivals).add_rivals(text, with_related=False)

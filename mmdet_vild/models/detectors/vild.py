@@ -112,8 +112,8 @@ def check_test_cfg(test_cfg: dict | None) -> None:
     _check_cfg(test_cfg, _TESTING, 'test_cfg')
     partial = ((test_cfg or {}).get('rcnn') or {}).get('partial')
     if partial is not None:
-        found = dict.fromkeys(('boxes', 'scores', 'labels'))
-        check_options('partial of test_cfg.rcnn', partial_objects, **found, **partial)
+        boxes = scores = labels = None  # of detections
+        check_options('partial of test_cfg.rcnn', partial_objects, boxes, scores, labels, **partial)
 
 
 def _check_cfg(settings: dict | None, known: dict, name: str) -> None:

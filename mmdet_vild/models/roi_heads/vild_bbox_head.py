@@ -127,6 +127,17 @@ class ViLDBBoxHead(ConvFCBBoxHead):
                 f'cls_predictor_cfg of {name} must be a CLIPTextClassifier, found '
                 f'{type(self.fc_cls).__name__}'
             )
+        if self.fc_cls.logit_scale is not None and not self.fc_cls.has_loss:
+            raise ValueError(
+                f'no annotation teaches a classifier with_background=False, so that {name} cannot '
+                'learn its temperature; leave learned_temperature out'
+            )
+        weights = getattr(getattr(self, 'loss_cls', None), 'class_weight', None)
+        if self.fc_cls.trains_rivals and weights is not None:
+            raise ValueError(
+                f'loss_cls of {name} has a class_weight for each word and background, and rivals '
+                'have none; leave one of the two out'
+            )
         self.loss_iou = None
         if loss_iou is not None:
             if not with_reg:

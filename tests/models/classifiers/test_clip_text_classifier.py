@@ -433,9 +433,23 @@ def test_rivals_have_a_sigmoid_loss_where_a_word_is_annotated(with_rivals, kind)
     assert not found[:, 7].any()
 
 
+def test_kinds_of_what_is_annotated_are_no_rivals(write_text):
+    """Old words that an annotated object may be too: kinds of its word, and what it is a kind of."""
+    own, old = write_text(2), write_text(5, name='old', seed=1)
+    for path, names in (
+        (own, ('mug', 'wine bottle')),
+        (old, ('striped mug', 'mug', 'bottle', 'cup', 'water bottle')),
+    ):
+        replace(TextEmbeddings.load(path), names=names, synonyms=()).save(path)
+    classifier = build(own, rivals=old, out_features=3)
+    assert classifier.vocabulary.names == ('mug', 'wine bottle', 'cup', 'water bottle')
+
+
 def test_refused_rivals(write_text):
     other = write_text(name='other', teacher='another@1')
     with pytest.raises(ValueError, match='another@1, .* by teacher@0; encode both'):
         build(write_text(), rivals=other)
     with pytest.raises(ValueError, match='rivals needs a text-embedding file'):
         build(None, rivals=other, embed_dims=16)
+    with pytest.raises(ValueError, match='and synonyms="average"; found .* and \'max\''):
+        build(write_text(), rivals=write_text(name='old'), synonyms='max')

@@ -190,6 +190,7 @@ def test_settings_that_find_nothing(detector_cfg, part, settings, message):
     [
         ({}, "partial of test_cfg.rcnn: missing a required argument: 'overlap'"),
         (dict(overlap=0.8, ratio=1), "partial of test_cfg.rcnn: .* argument 'ratio'"),
+        (dict(overlap=0.8, labels=3), "partial of test_cfg.rcnn: .* values for argument 'labels'"),
     ],
 )
 def test_other_arguments_of_partial(detector_cfg, partial, message):

@@ -288,6 +288,47 @@ def test_a_sigmoid_of_each_word_and_its_loss(roi_head_cfg):
     assert torch.equal(parts['text_scores'], scores)
 
 
+@pytest.mark.parametrize('sigmoid', [False, True])
+def test_rivals_compete_where_a_word_is_annotated(roi_head_cfg, write_text, sigmoid):
+    """The head's loss in float64: of background they learn nothing."""
+    cfg = roi_head_cfg('text', rivals=write_text(4, name='old', seed=1), mask_novel=False)[
+        'bbox_head'
+    ]
+    if sigmoid:
+        cfg['cls_predictor_cfg'] |= SIGMOID
+        cfg['loss_cls'] = dict(type='CrossEntropyLoss', use_sigmoid=True)
+    head = build(cfg)
+    labels = torch.tensor([0, CATEGORIES, 3, CATEGORIES])
+    logits = torch.randn(4, CATEGORIES + 4 + (not sigmoid)) * 3
+    rois = torch.cat([torch.zeros(4, 1), torch.tensor([[1.0, 2, 30, 40]]).expand(4, 4)], dim=1)
+    targets = (rois, labels, torch.ones(4), torch.zeros(4, 4), torch.zeros(4, 4))
+    found = head.loss(logits, torch.zeros(4, 4), *targets)['loss_cls']
+    values, expected = logits.double(), 0.0
+    for row, label in zip(values, labels.tolist(), strict=True):
+        named = label < CATEGORIES
+        competing = row[: CATEGORIES + 4] if named else row[:CATEGORIES]
+        if sigmoid:
+            p, target = competing.sigmoid(), torch.zeros(len(competing))
+            target[label : label + named] = 1
+            expected -= (target * p.log() + (1 - target) * (1 - p).log()).sum() / 4
+        else:
+            competing = torch.cat([competing, row[-1:]])  # and background
+            expected -= competing.log_softmax(0)[label if named else -1] / 4
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_weights_of_classes_beside_rivals_are_refused(roi_head_cfg, write_text):
+    cfg = roi_head_cfg('vild', rivals=write_text(4, name='old'))['bbox_head']
+    cfg['loss_cls'] = dict(type='CrossEntropyLoss', class_weight=[1.0] * (CATEGORIES + 1))
+    with pytest.raises(ValueError, match='has a class_weight for each word and background, and ri'):
+        build(cfg)
+
+
+def test_a_temperature_that_nothing_teaches_is_refused(roi_head_cfg):
+    with pytest.raises(ValueError, match='no annotation teaches .*leave learned_temperature out'):
+        build(roi_head_cfg('image', learned_temperature=True))
+
+
 @pytest.mark.parametrize(
     'loss',
     [
