@@ -33,6 +33,8 @@ from mmdet_vild.models.detectors.onnx_vild import (
     MasksGraph,
     RegionsGraph,
     check_exportable,
+    kind,
+    write_kind,
 )
 from mmdet_vild.safe_loading import load_all_weights
 
@@ -80,12 +82,12 @@ def export(model: ViLD, out: Path) -> None:
     check_exportable(model)
     model.eval()
     out.mkdir(parents=True, exist_ok=True)
-    pictures = torch.rand(1, 3, SIZE, SIZE)
-    found = FeaturesGraph(model)(pictures)
+    picture = torch.rand(1, 3, SIZE, SIZE)
+    found = FeaturesGraph(model)(picture)
     levels = len(found) // 3
     outputs = [f'{part}_{i}' for part in ('features', 'rpn_scores', 'rpn_deltas')
                for i in range(levels)]  # fmt: skip
-    _export(out / 'features.onnx', FeaturesGraph(model), [pictures], outputs)
+    _export(out / 'features.onnx', FeaturesGraph(model), [picture], outputs)
     # Of every size, so that all levels are used.
     corner = torch.tensor([8.0, 20, 40, 60, 90, 120])
     rois = torch.stack([corner * 0, corner * 0, corner * 0, corner, corner], dim=1)
@@ -93,6 +95,7 @@ def export(model: ViLD, out: Path) -> None:
     _export(
         out / 'regions.onnx', RegionsGraph(model), [*features, rois, text], ['logits', 'deltas']
     )
+    write_kind(out / 'regions.onnx', kind(model))
     if model.roi_head.with_mask:
         _export(out / 'masks.onnx', MasksGraph(model), [*features, rois], ['masks'])
 
@@ -101,11 +104,11 @@ def _export(path: Path, graph: torch.nn.Module, inputs: list, outputs: list[str]
     names = INPUTS[path.stem](len(inputs))
     axes = dict(rois={0: 'rois'}, text_embeddings={0: 'words'})
     axes |= dict(logits={0: 'rois', 1: 'classes'}, deltas={0: 'rois'}, masks={0: 'rois'})
-    axes |= {
-        name: {0: 'pictures', 2: f'{name}_height', 3: f'{name}_width'}
-        for name in (*names, *outputs)
-        if name == 'pictures' or name.startswith(('features', 'rpn'))
-    }
+    for name in (*names, *outputs):
+        if name == 'picture' or name.startswith(('features', 'rpn')):
+            axes[name] = {2: f'{name}_height', 3: f'{name}_width'}
+            if path.stem != 'features':  # RoIs may be of several
+                axes[name][0] = 'pictures'
     with warnings.catch_warnings():
         # It warns of itself, for there is a newer one. This one knows torchvision's RoIAlign in
         # every version of PyTorch that is supported here.

@@ -19,6 +19,16 @@ from .vild import ViLD
 class CropClassifierMixin:
     """Put before an :class:`OpenVocabularyMixin` whose teacher classifies the detector's boxes."""
 
+    def check_objectness(self) -> None:
+        """Refuse a detector that would have it in its scores twice."""
+        weight = self.roi_head.test_cfg.get('objectness_weight')
+        if self.with_objectness and weight:
+            raise ValueError(
+                f'{type(self).__name__} has objectness in its scores already, and '
+                f'objectness_weight={weight} in test_cfg.rcnn would have it there twice; leave it '
+                'out, or set with_objectness=False where that is an option'
+            )
+
     def detect(
         self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True
     ) -> SampleList:
@@ -97,10 +107,12 @@ class CLIPOnCrops(CropClassifierMixin, ViLD):
         **kwargs: As the detector that the checkpoint belongs to.
 
     Raises:
-        ValueError: Another teacher encoded the vocabulary.
+        ValueError: Another teacher encoded the vocabulary; or ``objectness_weight`` of
+            ``test_cfg.rcnn`` comes to ``with_objectness``.
     """
 
     def __init__(self, teacher: dict, with_objectness: bool = False, **kwargs) -> None:
         super().__init__(teacher=teacher, **kwargs)
         self.with_objectness = with_objectness
+        self.check_objectness()
         _ = self.teacher  # built and checked now: it is needed for every image

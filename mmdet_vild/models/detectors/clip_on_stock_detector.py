@@ -55,6 +55,7 @@ class CLIPOnStockDetector(CropClassifierMixin, OpenVocabularyMixin, TwoStageDete
         self._categories, self._prompts = load_categories(vocabulary), tuple(prompts)
         super().__init__(teacher=teacher, **kwargs)
         check_test_cfg(self.test_cfg)
+        self.check_objectness()
         _ = self.teacher  # built now: it is needed for every image
 
     @property

@@ -15,6 +15,7 @@ from torchvision.ops import roi_align
 
 from mmdet_vild.datasets import to_original
 from mmdet_vild.options import checked_options
+from mmdet_vild.vocabulary import same_teacher
 
 from ..dense_heads import OLNRPNHead
 from ..roi_heads import ViLDBBoxHead, ViLDEnsembleBBoxHead, ViLDRoIHead
@@ -51,8 +52,8 @@ class ONNXViLD(ViLD):
     Raises:
         FileNotFoundError: A graph is not there.
         ImportError: onnxruntime is not installed.
-        ValueError: The detector is of a kind that is not exported; of a sample: it asks by a
-            picture.
+        ValueError: The detector is of a kind that is not exported, or the graphs are of another
+            detector, or of words of another teacher; of a sample: it asks by a picture.
     """
 
     def __init__(
@@ -61,7 +62,9 @@ class ONNXViLD(ViLD):
         super().__init__(**kwargs)
         check_exportable(self)
         names = ['features', 'regions', *(['masks'] if self.roi_head.with_mask else [])]
+        self.onnx = onnx
         self._sessions = {name: _session(Path(onnx) / f'{name}.onnx', providers) for name in names}
+        _check_same(onnx, read_kind(self._sessions['regions']), kind(self))
 
     def _run(self, graph: str, *inputs: Tensor) -> list[Tensor]:
         session = self._sessions[graph]
@@ -80,7 +83,9 @@ class ONNXViLD(ViLD):
         words = [meta.get('words') for meta in metas]
         for asked in words:
             _check_pictures(None if asked is None else asked.pictures)
-        found = self._run('features', batch_inputs)
+        # One by one, as tracing makes a constant of how many some backbones were traced with.
+        pictures = [self._run('features', picture[None]) for picture in batch_inputs]
+        found = [torch.cat(maps) for maps in zip(*pictures, strict=True)]
         features, scores, deltas = (found[i * levels : (i + 1) * levels] for i in range(3))
         proposals = self.rpn_head.predict_by_feat(scores, deltas, batch_img_metas=metas)
         counts = [len(each) for each in proposals]
@@ -159,6 +164,44 @@ def check_exportable(model: nn.Module) -> None:
     _check_pictures(model.text_classifier.pictures)
 
 
+def kind(model: ViLD) -> dict[str, str]:
+    """What graphs and config must agree on, or scores would mean something else."""
+    head, classifier = model.roi_head.bbox_head, model.text_classifier
+    return {
+        'teacher': classifier.vocabulary.teacher,
+        'bbox_head': type(head).__name__,
+        'temperature': str(classifier.given_temperature),
+        'sigmoid': str(classifier.bias is not None),
+        'background': str(classifier.background is not None),
+        'loss_iou': str(head.loss_iou is not None),
+    }
+
+
+def write_kind(path: Path, facts: dict[str, str]) -> None:
+    """Into a graph, beside what it computes."""
+    import onnx
+
+    graph = onnx.load(path)
+    onnx.helper.set_model_props(graph, facts)
+    onnx.save(graph, path)
+
+
+def read_kind(session) -> dict[str, str]:
+    """What :func:`write_kind` wrote into the graph of an onnxruntime session."""
+    return session.get_modelmeta().custom_metadata_map
+
+
+def _check_same(folder: str, graphs: dict[str, str], config: dict[str, str]) -> None:
+    for name, value in config.items():
+        was = graphs.get(name, 'not known')
+        if was != value and not (name == 'teacher' and same_teacher(was, value)):
+            raise ValueError(
+                f'of the graphs in {folder} the {name} is {was}, and of the config {value}; export '
+                'the detector again, or take the config.py beside the graphs, and words that this '
+                'teacher encoded'
+            )
+
+
 def _check_pictures(pictures: Tensor | None) -> None:
     """Their scores are made of embeddings, which no graph returns; see ``level_pictures``."""
     if pictures is not None:
@@ -166,15 +209,15 @@ def _check_pictures(pictures: Tensor | None) -> None:
 
 
 class FeaturesGraph(nn.Module):
-    """Pictures (b, 3, H, W), normalised, to the feature maps and the RPN's scores and deltas."""
+    """A picture (1, 3, H, W), normalised, to the feature maps and the RPN's scores and deltas."""
 
     def __init__(self, model: ViLD) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
         """The three of each level, all of a kind together."""
-        features = self.model.extract_feat(pictures)
+        features = self.model.extract_feat(picture)
         scores, deltas = self.model.rpn_head(features)
         return (*features, *scores, *deltas)
 
@@ -226,7 +269,7 @@ def _level_names(count: int) -> list[str]:
 
 #: The inputs of each graph, of which there are so many.
 INPUTS = {
-    'features': lambda count: ['pictures'],
+    'features': lambda count: ['picture'],
     'regions': lambda count: [*_level_names(count - 2), 'rois', 'text_embeddings'],
     'masks': lambda count: [*_level_names(count - 1), 'rois'],
 }

@@ -434,7 +434,7 @@ def test_rivals_have_a_sigmoid_loss_where_a_word_is_annotated(with_rivals, kind)
 
 
 def test_kinds_of_what_is_annotated_are_no_rivals(write_text):
-    """Old words that an annotated object may be too: kinds of its word, and what it is a kind of."""
+    """Kinds of its word, and what it is a kind of, as it may be these too."""
     own, old = write_text(2), write_text(5, name='old', seed=1)
     for path, names in (
         (own, ('mug', 'wine bottle')),

@@ -1,6 +1,7 @@
 """The exported graphs find what PyTorch finds."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,17 +19,22 @@ TWICE = dict(type='Resize', scale=(200, 160), keep_ratio=True)
 LARGE = dict(type='Resize', scale=(330, 260), keep_ratio=True)
 
 
-@pytest.fixture(scope='module', params=['vild-ensemble', 'vild-all'])
+@pytest.fixture(scope='module', params=['vild-ensemble', 'vild-plus', 'vild-all'])
 def detector(request, tmp_path_factory: pytest.TempPathFactory) -> SmallDetector:
-    """Of softmaxes, or of sigmoids and IoUs; scores and boxes are not all alike."""
+    """Of softmaxes, perhaps with IoUs and objectness, or of sigmoids and IoUs."""
     detector = SmallDetector(tmp_path_factory.mktemp('onnx'), request.param)
+    spread_out(detector.model)
+    return detector
+
+
+def spread_out(model) -> None:
+    """Weights with which scores and boxes are not all alike."""
     generator = torch.Generator().manual_seed(0)
-    spread_out = ('rpn_cls', 'rpn_reg', 'fc_cls.projection', 'fc_reg', 'fc_iou')
-    for name, parameter in detector.model.named_parameters():
-        if any(part in name for part in spread_out):
+    parts = ('rpn_cls', 'rpn_reg', 'fc_cls.projection', 'fc_reg', 'fc_iou')
+    for name, parameter in model.named_parameters():
+        if any(part in name for part in parts):
             spread = 0.05 if 'reg' in name else 0.5
             parameter.data.normal_(std=spread, generator=generator)
-    return detector
 
 
 def tolerance(detector: SmallDetector) -> float:
@@ -74,15 +80,74 @@ def test_finds_what_pytorch_finds(detector: SmallDetector, exported, resize, wor
 
 @pytest.mark.onnx
 def test_a_batch(detector: SmallDetector, exported) -> None:
-    """Of two pictures of different sizes, and without masks."""
-    batch = detector.batch(TWICE, LARGE)
-    with torch.no_grad():
-        found = exported.predict(batch['inputs'], batch['data_samples'])
-        batch = detector.batch(TWICE, LARGE)
-        expected = detector.model.predict(batch['inputs'], batch['data_samples'])
+    """Of two pictures of different sizes."""
+    check_batch(detector, exported, detector.model)
+
+
+@torch.no_grad()
+def check_batch(detector: SmallDetector, exported, model) -> None:
+    found, expected = (
+        each.predict(*map(detector.batch(TWICE, LARGE).get, ('inputs', 'data_samples')))
+        for each in (exported, model)
+    )
     for one, other in zip(found, expected, strict=True):
         one, other = one.pred_instances, other.pred_instances
+        assert len(one) == len(other) > 20
         torch.testing.assert_close(one.scores, other.scores, rtol=0, atol=tolerance(detector))
+        distances = torch.cdist(one.bboxes, other.bboxes, p=torch.inf)
+        assert distances.amin(dim=1).max() < 1e-2 and ('masks' in one) == ('masks' in other)
+
+
+@pytest.mark.onnx
+@pytest.mark.parametrize('with_masks', [True, False])
+def test_a_backbone_that_counts_its_windows(tmp_path, with_masks) -> None:
+    """Swin, whose number of pictures tracing makes a constant; and without masks."""
+    from vild_to_onnx import export
+
+    detector = SmallDetector(tmp_path, 'vild-ensemble')
+    model = detector.config.model
+    model.backbone = dict(
+        type='SwinTransformer', embed_dims=24, depths=[1, 1, 1, 1], num_heads=[1, 2, 3, 4]
+    )
+    model.neck.in_channels = [24, 48, 96, 192]
+    if not with_masks:
+        model.roi_head.update(mask_head=None, mask_roi_extractor=None)
+    built = detector.build()
+    spread_out(built)
+    export(built, tmp_path / 'graphs')
+    assert (tmp_path / 'graphs' / 'masks.onnx').is_file() == with_masks
+    exported = detector.build(type='ONNXViLD', onnx=str(tmp_path / 'graphs'))
+    check_batch(detector, exported, built)
+
+
+@pytest.mark.onnx
+def test_graphs_of_another_detector_are_refused(detector, exported, tmp_path) -> None:
+    """They would take other words, or scores, for what was trained."""
+
+    def build(**classifier) -> None:
+        head = dict(bbox_head=dict(cls_predictor_cfg=classifier))
+        detector.build(type='ONNXViLD', onnx=exported.onnx, teacher=None, roi_head=head)
+
+    build()
+    other = str(tmp_path / 'other.npz')
+    replace(detector.text, teacher='other@1').save(other)
+    for changes, message in (
+        (dict(text_embeddings=other), 'the teacher is mini-clip@.*, and of the config other@1'),
+        (dict(temperature=0.5), 'the temperature is 0.0.*, and of the config 0.5'),
+    ):
+        with pytest.raises(ValueError, match=f'graphs in .* {message}; export the detector again'):
+            build(**changes)
+
+
+@pytest.mark.onnx
+def test_the_providers(detector: SmallDetector, exported, monkeypatch) -> None:
+    import onnxruntime
+
+    taken, session = [], onnxruntime.InferenceSession
+    record = lambda path, providers: taken.append(providers) or session(path)  # noqa: E731
+    monkeypatch.setattr(onnxruntime, 'InferenceSession', record)
+    detector.build(type='ONNXViLD', onnx=exported.onnx, providers=('One', 'Two'))
+    assert taken == [['One', 'Two']] * 3
 
 
 @pytest.mark.onnx
@@ -135,6 +200,10 @@ def test_what_else_is_refused(detector: SmallDetector, monkeypatch) -> None:
     with pytest.raises(ValueError, match='mask_roi_extractor has a RoIAlign, .* pool_mode='):
         check_exportable(detector.model)
     monkeypatch.undo()
+    monkeypatch.setattr(type(detector.model.roi_head), 'with_shared_head', True)
+    with pytest.raises(ValueError, match='roi_head has a shared_head, which is not exported'):
+        check_exportable(detector.model)
+    monkeypatch.undo()
     monkeypatch.setattr(detector.model.text_classifier, 'text_embeddings_file', None)
     with pytest.raises(ValueError, match='the vocabulary is in the checkpoint, where'):
         check_exportable(detector.model)
@@ -143,6 +212,7 @@ def test_what_else_is_refused(detector: SmallDetector, monkeypatch) -> None:
 def test_pictures_in_place_of_words_are_refused(detector: SmallDetector, monkeypatch) -> None:
     """Their scores are made of the embeddings, which no graph returns."""
     monkeypatch.setattr(onnx_vild, '_session', lambda *args: None)
+    monkeypatch.setattr(onnx_vild, 'read_kind', lambda session: onnx_vild.kind(detector.model))
     model = detector.build(type='ONNXViLD', onnx='none')
     novel = torch.ones(1, dtype=torch.bool)
     words = Words(('mug.png',), torch.ones(1, 4), novel, 1, pictures=novel)

@@ -29,9 +29,9 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> SmallDetector:
 def detect(detector: SmallDetector, monkeypatch: pytest.MonkeyPatch):
     """Detects with these boxes and scores; counts the crops of each image."""
     proposed = InstanceData(bboxes=BOXES * 2 + 1, scores=OBJECTNESS, labels=torch.zeros(4))
-    regions = InstanceData(bboxes=BOXES * 2, scores=SCORES, iou_scores=IOUS)
 
-    def run(explain: int | None = None, **options):
+    def run(explain: int | None = None, words: list | None = None, scores=SCORES, **options):
+        regions = InstanceData(bboxes=BOXES * 2, scores=scores, iou_scores=IOUS)
         options = dict(type='TeacherScoredViLD', with_objectness=False) | options
         model = detector.build(**options)
         monkeypatch.setattr(model.rpn_head, 'predict', lambda *args, **kwargs: [proposed])
@@ -41,27 +41,32 @@ def detect(detector: SmallDetector, monkeypatch: pytest.MonkeyPatch):
         model.teacher.embed_regions = lambda images, boxes: (
             run.crops.extend(map(len, boxes)) or embed(images, boxes)
         )
-        return detector.predict(detector.sample(TWICE), model).pred_instances
+        return detector.predict(
+            detector.sample(TWICE, **({} if words is None else dict(text=words))), model
+        ).pred_instances
 
     return run
 
 
-def teacher_scores(detector: SmallDetector, temperature: float | None = None) -> np.ndarray:
+def teacher_scores(
+    detector: SmallDetector, temperature: float | None = None, rows: np.ndarray | None = None
+) -> np.ndarray:
+    rows = detector.text.embeddings if rows is None else rows
     embeddings = detector.teacher.encode_crops(detector.image, BOXES).double().numpy()
     classifier = detector.config.model.roi_head.bbox_head.cls_predictor_cfg
     tau = temperature or classifier.temperature
-    exponentials = np.exp(embeddings @ detector.text.embeddings.T / tau)
+    exponentials = np.exp(embeddings @ rows.T / tau)
     return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
-def check(found: InstanceData, expected: np.ndarray, rows: list[int]) -> None:
+def check(found: InstanceData, expected: np.ndarray, rows: list[int], words: int = 3) -> None:
     """Boxes of these rows with all words, each once, but for what NMS drops."""
     found_rows = torch.cdist(found.bboxes, BOXES).argmin(dim=1)
     torch.testing.assert_close(found.bboxes, BOXES[found_rows], rtol=0, atol=1e-3)
     np.testing.assert_allclose(found.scores, expected[found_rows, found.labels], atol=1e-5)
     pairs = set(zip(found_rows.tolist(), found.labels.tolist(), strict=True))
     assert len(pairs) == len(found) and (found.scores.diff() <= 0).all()
-    assert pairs == {(row, label) for row in rows for label in range(3)}
+    assert pairs == {(row, label) for row in rows for label in range(words)}
 
 
 def test_scores(detect, detector: SmallDetector) -> None:
@@ -96,6 +101,23 @@ def test_ious_of_clip_on_crops(detect) -> None:
     assert 'iou_scores' not in detect(type='CLIPOnCrops')
 
 
+def test_words_that_are_asked_for(detect, detector: SmallDetector) -> None:
+    """The vocabulary's words compete with them, in the teacher's softmax too, and choose no box."""
+    names, novel = ['owl', 'blue ring', 'red circle', 'red heart'], [True, False, False, True]
+    scores = torch.cat([SCORES[:, :2], torch.tensor([[0.0, 0], [0, 0], [0, 0], [0.9, 0.9]])], dim=1)
+    found = detect(words=names[:2], scores=scores, best=2, base_weight=0.3, novel_weight=0.8)
+    words = [dict(name=name, synonyms=[name], frequency='r') for name in names]
+    text = detector.teacher.encode_categories(words)
+    clip = teacher_scores(detector, rows=text.embeddings)
+    expected = scores.double().numpy()[:, :2].copy()
+    for row in (1, 2):
+        for word in range(2):
+            a = 0.8 if novel[word] else 0.3
+            expected[row, word] = expected[row, word] ** (1 - a) * clip[row, word] ** a
+    check(found, expected, [1, 2, 3], words=2)
+    assert found.label_names == [names[label] for label in found.labels]
+
+
 @pytest.mark.parametrize('options', [dict(best=0), dict(best=3, base_weight=0, novel_weight=0)])
 def test_without_a_word_of_the_teacher_it_is_the_detector(detect, detector, options) -> None:
     """Bit for bit, though boxes go through NMS twice."""
@@ -121,6 +143,14 @@ def test_a_learned_temperature_is_not_the_teachers(detect, detector, monkeypatch
 def test_refused_options(detector: SmallDetector, options: dict) -> None:
     with pytest.raises(ValueError, match=f'{next(iter(options))} of TeacherScoredViLD must be'):
         detector.build(type='TeacherScoredViLD', **options)
+
+
+def test_objectness_twice_is_refused(detector: SmallDetector) -> None:
+    twice = dict(with_objectness=True, test_cfg=dict(rcnn=dict(objectness_weight=0.2)))
+    for kind in ('TeacherScoredViLD', 'CLIPOnCrops'):
+        with pytest.raises(ValueError, match=f'{kind} has objectness in its scores .* twice'):
+            detector.build(type=kind, **twice)
+    detector.build(type='TeacherScoredViLD', **dict(twice, with_objectness=False))
 
 
 def test_a_pipeline_that_drops_the_original_image_is_refused(detector: SmallDetector) -> None:
