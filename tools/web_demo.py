@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import difflib
 import html
+import math
 import os
 import re
 import signal
@@ -77,6 +78,7 @@ COLUMNS = {
     'scores': ('score', 'how sure the detector is, in percent'),
     'text_scores': ('text', 'the probability by the branch that learned words'),
     'image_scores': ('image', "that by the branch that learned the teacher's view of pictures"),
+    'iou_scores': ('IoU', 'how well the box is placed, as the detector sees it'),
     'objectness': ('objectness', 'how surely something is there, whatever it is'),
 }
 STYLE = """
@@ -273,6 +275,11 @@ def message(*lines: str, kind: str = '') -> str:
     return f'<div class="message {kind}" role="{role}">{"<br>".join(map(html.escape, lines))}</div>'
 
 
+def percent(score: float) -> str:
+    """A score; NaN is of a teacher that was not asked."""
+    return '-' if math.isnan(score) else f'{100 * score:.1f}'
+
+
 def table(found: InstanceData) -> str:
     """Detections as HTML: words, scores and what these are made of in percent, and boxes."""
     fields = [
@@ -289,7 +296,7 @@ def table(found: InstanceData) -> str:
         color = f'rgb{word_color(found.labels[i], found.novel[i])}'
         others = zip(found.other_names[i], found.other_scores[i], strict=True)
         cells = [
-            *((f'{100 * found[field][i]:.1f}', number) for field in fields),
+            *((percent(found[field][i]), number) for field in fields),
             ('\n'.join(f'{word} {100 * score:.1f}' for word, score in others), lines),
             (', '.join(map(str, found.bboxes[i].round().int().tolist())), ''),
         ]

@@ -343,7 +343,11 @@ class OpenVocabularyVisualizer(DetLocalVisualizer):
         parts = {name: instances[field] for field, name in PARTS.items() if field in instances}
         explanations = []
         for i, score in enumerate(instances.scores):
-            made_of = [f'{name} {100 * values[i]:.1f}' for name, values in parts.items()]
+            made_of = [
+                f'{name} {100 * values[i]:.1f}'
+                for name, values in parts.items()
+                if not math.isnan(values[i])  # a teacher that was not asked
+            ]
             rows = [f'{100 * score:.1f}', *filter(None, [', '.join(made_of)])]
             words, scores = instances.other_names[i], instances.other_scores[i]
             marked = map(_marked, words, self._are_novel(words, instances.other_novel[i]))

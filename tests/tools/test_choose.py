@@ -1,9 +1,10 @@
-"""How settings are chosen; ``tests/end_to_end/test_ablation.py`` has the detections."""
+"""How settings are chosen; ``tests/end_to_end/test_additions.py`` has the detections."""
 
 import choose
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 
 
 def figures(novel: float, base: float) -> dict:
@@ -85,3 +86,10 @@ def test_wrong_arguments(arguments, capsys) -> None:
         choose.main(['config.py', 'checkpoint.pth', *arguments])
     assert '--images must be 1 or more, and --best not negative' in capsys.readouterr().err
     assert np.isfinite(choose.ALLOWED)
+
+
+def test_another_detector_is_refused() -> None:
+    """Its scores are made otherwise."""
+    config = Config(dict(default_scope='mmdet', model=dict(type='CLIPOnCrops')))
+    with pytest.raises(SystemExit, match='found a CLIPOnCrops'):
+        choose.look(config, 'none.pth')

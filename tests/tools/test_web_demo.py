@@ -412,6 +412,17 @@ def test_one_object_under_two_words(detector: web_demo.WordDetector) -> None:
     assert 'background: rgb(0, 90, 160)' in table and '<dt>objectness</dt><dd>how surely' in table
 
 
+def test_a_teacher_that_was_not_asked(detector: web_demo.WordDetector) -> None:
+    """Of boxes beyond the best there is no score of it; and what the detector says of a box."""
+    found = web_demo.inference_detector().pred_instances
+    found.image_scores, found.iou_scores = torch.tensor([0.7, torch.nan]), torch.tensor([0.8, 0.1])
+    table = web_demo.table(found)
+    heads = re.findall('<th.*?>(.*?)</th>', table)
+    assert heads[:5] == ['word', 'score', 'image', 'IoU', 'objectness']
+    numbers = [re.findall('<td class="number">(.*?)</td>', row) for row in table.split('<tr>')[2:]]
+    assert numbers == [['40.0', '70.0', '80.0', '50.0'], ['60.0', '-', '10.0', '50.0']]
+
+
 def test_nothing_found(detector: web_demo.WordDetector) -> None:
     """What was looked for, the nearest known words by spelling and meaning, a dot in a word."""
     said, _, table = web_demo.answer(detector, 'any', 'cat\ncaat,a.b', 61)

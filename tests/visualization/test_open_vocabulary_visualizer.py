@@ -245,6 +245,7 @@ def test_explanations() -> None:
     """What a score is made of, as far as the detector says, and other words."""
     fields = dict(
         text_scores=torch.tensor([0.5, 0.25, 0]),
+        image_scores=torch.full((3,), torch.nan),  # of a teacher that was not asked
         objectness=torch.tensor([0.99, 1, 0]),
         other_scores=torch.tensor([[0.1, 0.05], [0.2, 0], [0, 0]]),
         other_names=[['dog', 'toy cat'], ['cat', 'dog'], ['cat', 'cat']],

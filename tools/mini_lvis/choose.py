@@ -195,7 +195,13 @@ def look(
     """A trained detector, and what it says of the first pictures of val, or of all."""
     init_default_scope(config.default_scope)
     logging.getLogger('lvis').setLevel(logging.ERROR)  # it doubts all that is in no file
-    if config.model.type != 'TeacherScoredViLD':
+    kind = config.model.type
+    if kind not in ('ViLD', 'TeacherScoredViLD'):
+        raise SystemExit(
+            f'the settings that are chosen are of ViLD and TeacherScoredViLD, found a {kind}; take a '
+            'config of one of these'
+        )
+    if kind == 'ViLD':
         config.model.best = 0
     config.model.type = 'ReplayedViLD'
     dataset = DATASETS.build(with_original(config.val_dataloader.dataset))

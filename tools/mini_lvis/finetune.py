@@ -3,10 +3,11 @@
     python tools/mini_lvis/finetune.py
 
 It goes on from the worlds of ``demo.py``, which it makes where they are not there. Six of a world's
-novel categories become somebody's own: they are annotated in a hundred pictures, beside things
-that are not, six novel and six base categories. Its ViLD is fine-tuned on these six words, with and
-without distillation, and with and without the old words as rivals, and tested on the test split
-with all words. Writes the table of docs/vild_plus.md. Run it again after an interruption.
+novel categories become somebody's own: they are annotated in a hundred pictures (of which some show
+none of them, and are not trained on), beside things that are not, six novel and six base
+categories. Its ViLD is fine-tuned on these six words, with and without distillation, and with and
+without the old words as rivals, and tested on the test split with all words. Writes the table of
+docs/vild_plus.md. Run it again after an interruption.
 """
 
 import argparse
@@ -84,7 +85,7 @@ def run(world: pipeline.World, kinds: int = 6, pictures: int = 100) -> dict[str,
     Args:
         world: Its ViLD is fine-tuned.
         kinds: How many categories are one's own.
-        pictures: How many show them.
+        pictures: How many are made; those that show none of them are not trained on.
 
     Returns:
         What :func:`report.evaluate_method` says before and after of the groups ``'own'``,

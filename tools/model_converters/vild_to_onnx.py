@@ -6,13 +6,18 @@
 writes three graphs by PyTorch's own exporter, and beside them ``config.py``, with which
 MMDetection's tools and ``DetInferencer`` run them, without a checkpoint:
 
-- ``features.onnx``: ``pictures`` (b, 3, H, W), normalised, H and W multiples of 32; to
-  ``features_0`` and on, and the RPN's ``rpn_scores_*`` and ``rpn_deltas_*``;
+- ``features.onnx``: ``picture`` (1, 3, H, W), as the config's ``data_preprocessor`` makes it, H and
+  W multiples of 32; to ``features_0`` and on, and the RPN's ``rpn_scores_*`` and ``rpn_deltas_*``;
 - ``regions.onnx``: the feature maps, ``rois`` (n, 5) (number of the picture, x1, y1, x2, y2) and
-  ``text_embeddings`` (V, D), of length 1; to ``logits`` and ``deltas``;
-- ``masks.onnx``: the feature maps and ``rois``; to ``masks`` (n, 1, 28, 28).
+  ``text_embeddings`` (V, D), of length 1; to ``logits`` and ``deltas`` (n, 4), and with
+  ``loss_iou`` the logit of the IoU as a fifth;
+- ``masks.onnx``: the feature maps and ``rois``; to logits ``masks`` (n, 1, S, S), or of each class.
 
-NMS of proposals and of detections is no part of them: :class:`mmdet_vild.models.ONNXViLD` has them.
+``logits`` are of the V words and of background, and of an ensemble the image branch's V words after
+these. A branch's scores are their softmax, without background; where the classifier has a ``bias``
+there is no background, and they are the words' sigmoids. How branches and the IoU come together,
+see ``ViLDEnsembleBBoxHead.scores`` and ``ViLDBBoxHead.predict_by_feat``. NMS of proposals and of
+detections is no part of the graphs: :class:`mmdet_vild.models.ONNXViLD` has them.
 Needs ``pip install "mmdet_vild[onnx]"``.
 """
 

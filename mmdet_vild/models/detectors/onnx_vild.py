@@ -237,7 +237,7 @@ class RegionsGraph(nn.Module):
 
 
 class MasksGraph(nn.Module):
-    """Feature maps and RoIs (n, 5) to the logits of masks (n, C, 28, 28)."""
+    """Feature maps and RoIs (n, 5) to the logits of masks (n, C, S, S)."""
 
     def __init__(self, model: ViLD) -> None:
         super().__init__()

@@ -194,7 +194,7 @@ def test_refused(make):
 
 @pytest.mark.parametrize('branches', [SHARED, SEPARATE], ids=['shared', 'separate'])
 def test_sigmoids_and_rivals(make, make_sample, write_text, branches):
-    """ViLD+'s, in EZSD's head: all is learned, and a detection's box is of its own word."""
+    """ViLD+'s, in EZSD's head: all is learned, and boxes are moved by words."""
     classifier = dict(
         type='CLIPTextClassifier', text_embeddings=write_text(), rivals=write_text(4, name='old'),
         with_background=False, bias=-4.0, temperature=0.1, learned_temperature=True,

@@ -181,11 +181,12 @@ def test_refuses_a_branch_that_would_learn_nothing(roi_head_cfg, variant):
         build(roi_head_cfg(variant) | dict(distill_loss=None))
 
 
-@pytest.mark.parametrize('variant', VARIANTS)
+@pytest.mark.parametrize('variant', [*VARIANTS, 'ViLD+'])
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
 def test_training_step_under_autocast(roi_head_cfg, make_sample, variant, dtype):
     """Losses are those of float32 to bfloat16's precision; they and the gradients are float32."""
-    head = build(roi_head_cfg(variant))
+    plus = variant == 'ViLD+'
+    head = plus_head(roi_head_cfg, 'ensemble') if plus else build(roi_head_cfg(variant))
     torch.manual_seed(1)
     features, proposed = feature_maps(), proposals(20, 20)
     samples = [make_sample(3, 5), make_sample(2, 4)]
@@ -207,6 +208,12 @@ def test_training_step_under_autocast(roi_head_cfg, make_sample, variant, dtype)
     sum(value for name, value in found.items() if 'loss' in name).backward()
     for name, parameter in head.named_parameters():
         assert torch.isfinite(parameter.grad).all() and parameter.grad.dtype == torch.float32, name
+    head.eval().test_cfg.explain = 1
+    with torch.autocast('cpu', dtype), torch.no_grad():
+        for detections in head.predict(features, proposed, samples):
+            fields = {'scores', 'other_scores', *(['iou_scores'] if plus else [])}
+            assert len(detections) and fields <= set(detections.keys())
+            assert all(detections[field].dtype == torch.float32 for field in fields)
 
 
 @pytest.mark.gpu
@@ -372,14 +379,23 @@ def test_an_ensemble_of_a_sigmoid_and_a_softmax(roi_head_cfg):
 
 
 @pytest.mark.parametrize('variant', ['text', 'ensemble'])
-def test_ious_are_learned_of_regions_on_objects(roi_head_cfg, variant):
-    """The IoU of a region with its object, by mmdet's own encoding of the box."""
-    head = plus_head(roi_head_cfg, variant, None).bbox_head
+@pytest.mark.parametrize('decoded', [False, True])
+def test_ious_are_learned_of_regions_on_objects(roi_head_cfg, variant, decoded):
+    """The IoU of a region with its object, by mmdet's own encoding of the box, or the box."""
+    heads = []
+    for with_iou in (True, False):
+        cfg = roi_head_cfg(variant if with_iou else 'text')
+        cfg['bbox_head'] |= dict(reg_decoded_bbox=decoded)
+        if with_iou:
+            cfg['bbox_head']['loss_iou'] = dict(type='LocalisationQualityLoss')
+        heads.append(build(cfg).bbox_head)
+    head, without = heads
     boxes = torch.tensor([[10.0, 10, 30, 30], [12, 8, 40, 44], [0, 0, 20, 20], [5, 5, 9, 9]])
     objects = torch.tensor([[14.0, 10, 34, 30], [12, 8, 40, 44], [0, 0, 0, 0], [0, 0, 0, 0]])
     labels = torch.tensor([2, 0, CATEGORIES, CATEGORIES])
     deltas, weights = torch.zeros(4, 4), torch.zeros(4, 4)
-    deltas[:2], weights[:2] = head.bbox_coder.encode(boxes[:2], objects[:2]), 1.0
+    encoded = objects if decoded else head.bbox_coder.encode(boxes, objects)
+    deltas[:2], weights[:2] = encoded[:2], 1.0
     rois = torch.cat([torch.zeros(4, 1), boxes], dim=1)
     quality = torch.tensor([0.3, -1.0, 5.0, -5.0])
     logits = torch.randn(4, CATEGORIES + 1)
@@ -388,7 +404,6 @@ def test_ious_are_learned_of_regions_on_objects(roi_head_cfg, variant):
     found = head.loss(logits, bbox_pred, *targets)
     expected = (quality[:2].sigmoid() - torch.tensor([16 / 24, 1.0])).abs().sum() / 2
     torch.testing.assert_close(found['loss_iou'], expected, rtol=1e-4, atol=1e-5)
-    without = build(roi_head_cfg('text')).bbox_head
     others = without.loss(logits, bbox_pred[:, :4], *targets)
     assert all(torch.equal(found[key], others[key]) for key in ('loss_cls', 'loss_bbox'))
 
