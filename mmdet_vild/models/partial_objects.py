@@ -18,7 +18,7 @@ def partial_objects(
 
     NMS by IoU keeps them, for a small box inside a large one has a small IoU; and a crop of a part
     of an object is, to CLIP, often as much that object as the whole is. The measure is the
-    intersection over the smaller box's own area, as COCO has it for crowds; the rule is of no paper.
+    intersection over the smaller box's own area, as COCO has it for crowds; the rule is our own.
     What is itself a part has no parts. The order of the detections does not matter.
 
     Args:

@@ -198,8 +198,8 @@ def look(
     kind = config.model.type
     if kind not in ('ViLD', 'TeacherScoredViLD'):
         raise SystemExit(
-            f'the settings that are chosen are of ViLD and TeacherScoredViLD, found a {kind}; take a '
-            'config of one of these'
+            f'the settings that are chosen are of ViLD and TeacherScoredViLD, found a {kind}; take '
+            'a config of one of these'
         )
     if kind == 'ViLD':
         config.model.best = 0

@@ -65,7 +65,7 @@ class CLIPTextClassifier(BaseModule):
             EZSD's do not.
         rivals: A text-embedding file of other words that compete in training too, where a region
             is labelled with a word of its own: those of an earlier training, so that fine-tuning
-            does not forget them (of no paper). What is background may be one of them, and learns
+            does not forget them (our own). What is background may be one of them, and learns
             nothing of them. Those that an annotated object may be too are left out, see
             :func:`with_rivals`. They are not detected.
         novel_categories: Names of the novel categories, where the file's own split is not meant.
