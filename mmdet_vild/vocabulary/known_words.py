@@ -68,16 +68,17 @@ class KnownWords:
 
         All do but the ones that the words denote, by whichever of their names. Of a name that
         denotes none, its :meth:`CategoryNames.related` categories do not compete either; without
-        ``with_related`` those of no name do.
+        ``with_related`` none does that is related to a word.
         """
         apart = set()
         for name, synonyms in zip(text.names, _synonyms(text), strict=True):
-            whole = self.find(name, synonyms) if with_related else None
-            for each in {name, *synonyms} if whole is None else ():
-                row = self._names.denoted(each)
-                if row is None or not with_related:
-                    apart |= self._names.related(each)
-                apart.add(row)
+            whole, names = self.find(name, synonyms), {name, *synonyms}
+            if not with_related:
+                apart.update(*map(self._names.related, names))
+            elif whole is None:
+                for each in names:
+                    row = self._names.denoted(each)
+                    apart |= self._names.related(each) if row is None else {row}
             apart.add(whole)
         own = self.vocabulary
         rows = [row for row in range(len(own.names)) if row not in apart]
