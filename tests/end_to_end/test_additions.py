@@ -178,6 +178,8 @@ def test_finetune(made, vild, monkeypatch) -> None:
     config = Config.fromfile(next((made.work / f'{name}-test').glob('*.py')))
     assert config.model.roi_head.bbox_head.num_classes == 5
     assert 'rivals' not in config.model.roi_head.bbox_head.cls_predictor_cfg
-    assert list(rows) == ['before', 'distillation, rivals']
+    between = torch.load(made.checkpoint(f'{name}-averaged'), weights_only=False)['state_dict'][key]
+    torch.testing.assert_close(between, (one + other) / 2, rtol=0, atol=1e-7)
+    assert list(rows) == ['before', 'distillation, rivals', 'distillation, rivals, averaged']
     for figures in rows.values():
         assert set(figures['seen designs']['bbox']['AP']) == {'own', 'base', 'novel'}

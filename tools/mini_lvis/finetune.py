@@ -6,8 +6,9 @@ It goes on from the worlds of ``demo.py``, which it makes where they are not the
 novel categories become somebody's own: they are annotated in a hundred pictures (of which some show
 none of them, and are not trained on), beside things that are not, six novel and six base
 categories. Its ViLD is fine-tuned on these six words, with and without distillation, and with and
-without the old words as rivals, and tested on the test split with all words. Writes the table of
-docs/vild_plus.md. Run it again after an interruption.
+without the old words as rivals, and, without further training, averaged with what it was before;
+and tested on the test split with all words. Writes the table of docs/vild_plus.md. Run it again
+after an interruption.
 """
 
 import argparse
@@ -33,6 +34,8 @@ VARIANTS = {
     'distillation': ('vild', False),
     'distillation, rivals': ('vild', True),
 }
+#: Those whose weights are averaged with the ones before, too.
+AVERAGED = ('no distillation', 'distillation, rivals')
 ITERATIONS, WARM_UP = 150, 20
 #: A fifth of that of the training before; steps are few.
 SCHEDULE = (
@@ -111,6 +114,9 @@ def run(world: pipeline.World, kinds: int = 6, pictures: int = 100) -> dict[str,
         ]
         branch.train(config, name, options)
         tested[title] = branch.fork(world.data).test('vild', name, name)
+        if title in AVERAGED:
+            between = average(branch, name)
+            tested[f'{title}, averaged'] = branch.fork(world.data).test('vild', between, between)
 
     def groups(categories: Sequence[dict]) -> dict[str, np.ndarray]:
         of = report.category_groups(categories)
@@ -121,6 +127,21 @@ def run(world: pipeline.World, kinds: int = 6, pictures: int = 100) -> dict[str,
         title: report.evaluate_method(world.data, folder, groups)
         for title, folder in tested.items()
     }
+
+
+def average(world: pipeline.World, name: str) -> str:
+    """The name of a checkpoint half way from the world's ViLD to what it was fine-tuned to."""
+    averaged = f'{name}-averaged'
+    out = world.work / averaged / 'averaged.pth'
+    tool = pipeline.HERE.parent / 'model_converters' / 'average_checkpoints.py'
+    world.steps.run(
+        f'average {name}',
+        [sys.executable, tool, world.checkpoint('vild'), world.checkpoint(name), '--out', out],
+        [out],
+        [tool],
+    )
+    (out.parent / 'last_checkpoint').write_text(str(out))
+    return averaged
 
 
 def choose_kinds(categories: Sequence[dict], count: int, seed: int) -> tuple[list[str], list[str]]:
