@@ -339,6 +339,8 @@ PAGES = {
             'finetune.py checkpoints/vild-ensemble_r50_fpn_tf.pth': [
                 *(AUTHORS_WEIGHTS, 'embedding_store/images: 4', 'loss_distill', 'coco/novel_ap50: ')
             ],
+            'average_checkpoints.py': ['averaged.pth: 0.5 of work_dirs/finetune/iter_2.pth'],
+            'finetune/averaged.pth': ['Load checkpoint from work_dirs/finetune/averaged.pth'],
             'finetune_boxes.py': ['coco/novel_ap50: '],
             'novel_classes="[zebra,gnu]"': ['20 categories (2 novel)', 'coco/novel_ap50: '],
         },

@@ -66,14 +66,16 @@ def average(
         ValueError: They are of different networks, or of words of different teachers, or a
             vocabulary is among what they hold.
     """
-    shapes = [{key: tuple(value.shape) for key, value in each.items()} for each in (before, after)]
-    if other := sorted(dict(shapes[0].items() ^ shapes[1].items())):
+    one, other = (
+        {(k, v.shape) for k, v in each.items() if _is_weight(v)} for each in (before, after)
+    )
+    if differing := sorted({key for key, _ in one ^ other}):
         raise ValueError(
-            f'the checkpoints are of different networks: {len(other)} weights are in one alone or '
-            f'of other shapes, {", ".join(other[:5])}; average those of one config'
+            f'the checkpoints are of different networks: {len(differing)} weights are in one alone '
+            f'or of other shapes, {", ".join(differing[:5])}; average those of one config'
         )
-    if not after:
-        raise ValueError('the checkpoints hold no state_dict; name checkpoints of a training')
+    if not one:
+        raise ValueError('the checkpoints hold no weights; name checkpoints of a training')
     averaged = {}
     for key, value in after.items():
         name = key.rpartition('.')[2]
@@ -82,14 +84,19 @@ def average(
                 'the checkpoints have their vocabularies in them; average those that '
                 'bake_vocabulary.py was given'
             )
-        if name == 'teacher_digest' and not same_digest(before[key], value):
+        if name == 'teacher_digest' and not same_digest(before.get(key), value):
             raise ValueError(
                 'the checkpoints were trained with words of different teachers; average two of one'
             )
-        if value.dtype.is_floating_point:
+        if _is_weight(value):
             value = torch.lerp(before[key].float(), value.float(), weight).to(value.dtype)
         averaged[key] = value
     return averaged
+
+
+def _is_weight(value: Tensor) -> bool:
+    """Or a statistic: converted checkpoints have nothing else."""
+    return value.dtype.is_floating_point
 
 
 if __name__ == '__main__':
