@@ -62,7 +62,6 @@ class ONNXViLD(ViLD):
         super().__init__(**kwargs)
         check_exportable(self)
         names = ['features', 'regions', *(['masks'] if self.roi_head.with_mask else [])]
-        self.onnx = onnx
         self._sessions = {name: _session(Path(onnx) / f'{name}.onnx', providers) for name in names}
         _check_same(onnx, read_kind(self._sessions['regions']), kind(self))
 

@@ -53,6 +53,11 @@ def _check_loss_cls(head: str, config: dict | None, classifier: dict) -> None:
             'such as CrossEntropyLoss with use_sigmoid=False'
         )
         raise ValueError(f'{head} classifies by {way}, found {config}')
+    if classifier.get('rivals') is not None and getattr(loss, 'class_weight', None) is not None:
+        raise ValueError(
+            f'loss_cls of {head} has a class_weight for each word and background, and rivals have '
+            'none; leave one of the two out'
+        )
 
 
 def through(x: Tensor, convs: Iterable[nn.Module], fcs: Iterable[nn.Module]) -> Tensor:
@@ -131,12 +136,6 @@ class ViLDBBoxHead(ConvFCBBoxHead):
             raise ValueError(
                 f'no annotation teaches a classifier with_background=False, so that {name} cannot '
                 'learn its temperature; leave learned_temperature out'
-            )
-        weights = getattr(getattr(self, 'loss_cls', None), 'class_weight', None)
-        if self.fc_cls.trains_rivals and weights is not None:
-            raise ValueError(
-                f'loss_cls of {name} has a class_weight for each word and background, and rivals '
-                'have none; leave one of the two out'
             )
         self.loss_iou = None
         if loss_iou is not None:

@@ -43,13 +43,19 @@ def tolerance(detector: SmallDetector) -> float:
 
 
 @pytest.fixture(scope='module')
-def exported(detector: SmallDetector, tmp_path_factory: pytest.TempPathFactory):
-    """The detector of the graphs, of other weights in PyTorch."""
+def graphs(detector: SmallDetector, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder that the detector is exported to."""
     from vild_to_onnx import export
 
     folder = tmp_path_factory.mktemp('graphs')
     export(detector.model, folder)
-    model = detector.build(type='ONNXViLD', onnx=str(folder))
+    return str(folder)
+
+
+@pytest.fixture(scope='module')
+def exported(detector: SmallDetector, graphs: str):
+    """The detector of the graphs, of other weights in PyTorch."""
+    model = detector.build(type='ONNXViLD', onnx=graphs)
     for parameter in model.parameters():
         parameter.data.fill_(torch.nan)
     return model
@@ -86,9 +92,10 @@ def test_a_batch(detector: SmallDetector, exported) -> None:
 
 @torch.no_grad()
 def check_batch(detector: SmallDetector, exported, model) -> None:
+    batches = [detector.batch(TWICE, LARGE) for _ in range(2)]  # a detector changes its own
     found, expected = (
-        each.predict(*map(detector.batch(TWICE, LARGE).get, ('inputs', 'data_samples')))
-        for each in (exported, model)
+        each.predict(batch['inputs'], batch['data_samples'])
+        for each, batch in zip((exported, model), batches, strict=True)
     )
     for one, other in zip(found, expected, strict=True):
         one, other = one.pred_instances, other.pred_instances
@@ -121,12 +128,12 @@ def test_a_backbone_that_counts_its_windows(tmp_path, with_masks) -> None:
 
 
 @pytest.mark.onnx
-def test_graphs_of_another_detector_are_refused(detector, exported, tmp_path) -> None:
+def test_graphs_of_another_detector_are_refused(detector, graphs, tmp_path) -> None:
     """They would take other words, or scores, for what was trained."""
 
     def build(**classifier) -> None:
         head = dict(bbox_head=dict(cls_predictor_cfg=classifier))
-        detector.build(type='ONNXViLD', onnx=exported.onnx, teacher=None, roi_head=head)
+        detector.build(type='ONNXViLD', onnx=graphs, teacher=None, roi_head=head)
 
     build()
     other = str(tmp_path / 'other.npz')
@@ -140,13 +147,13 @@ def test_graphs_of_another_detector_are_refused(detector, exported, tmp_path) ->
 
 
 @pytest.mark.onnx
-def test_the_providers(detector: SmallDetector, exported, monkeypatch) -> None:
+def test_the_providers(detector: SmallDetector, graphs, monkeypatch) -> None:
     import onnxruntime
 
     taken, session = [], onnxruntime.InferenceSession
     record = lambda path, providers: taken.append(providers) or session(path)  # noqa: E731
     monkeypatch.setattr(onnxruntime, 'InferenceSession', record)
-    detector.build(type='ONNXViLD', onnx=exported.onnx, providers=('One', 'Two'))
+    detector.build(type='ONNXViLD', onnx=graphs, providers=('One', 'Two'))
     assert taken == [['One', 'Two']] * 3
 
 

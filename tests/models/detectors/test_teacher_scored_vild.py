@@ -41,9 +41,8 @@ def detect(detector: SmallDetector, monkeypatch: pytest.MonkeyPatch):
         model.teacher.embed_regions = lambda images, boxes: (
             run.crops.extend(map(len, boxes)) or embed(images, boxes)
         )
-        return detector.predict(
-            detector.sample(TWICE, **({} if words is None else dict(text=words))), model
-        ).pred_instances
+        asked = {} if words is None else dict(text=words)
+        return detector.predict(detector.sample(TWICE, **asked), model).pred_instances
 
     return run
 
